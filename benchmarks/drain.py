@@ -7,6 +7,7 @@ machine that others use; what the workers need to start is not in it.
 """
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -63,13 +64,20 @@ def main() -> None:
 
 
 def drain(
-    env: BenchEnv, jobs: int, workers: int, concurrency: int, pipeline: str, is_analysed: bool = True
+    env: BenchEnv,
+    jobs: int,
+    workers: int,
+    concurrency: int,
+    pipeline: str,
+    is_analysed: bool = True,
+    *,
+    options: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Fill the queue, start the workers, and wait until the queue is empty."""
+    """Fill the queue, start the workers with *options*, and wait until the queue is empty."""
     asyncio.run(prepare(env, jobs, pipeline, is_analysed))
     broker = redis.Redis.from_url(env.redis_url)
     before = counts(env, broker)
-    commands = [["worker", "--concurrency", str(concurrency)]] * workers
+    commands = [["worker", "--concurrency", str(concurrency), *options]] * workers
     with processes(env, *commands, HEADRACE_PIPELINES=str(_FLOW)) as pids:
         asyncio.run(until(env.database_url, _HAS_BEGUN))
         costs_before = asyncio.run(read_costs(env, pids))

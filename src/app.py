@@ -9,6 +9,9 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
+from headrace.adapters.metrics.api_metrics import ApiMetrics
+from headrace.adapters.metrics.loop_lag import LoopLag
+from headrace.adapters.metrics.scrapes import Scrapes
 from headrace.api import problems
 from headrace.api.accounts.api_keys import ApiKeyController
 from headrace.api.accounts.controller import UserController, list_audit, show_me
@@ -39,6 +42,7 @@ from headrace.api.health import HealthController
 from headrace.api.jobs.controller import JobController
 from headrace.api.jobs.parts import JobPartsController
 from headrace.api.login.controller import LoginController
+from headrace.api.metrics import show_metrics
 from headrace.api.middleware.access import Admission, check_routes
 from headrace.api.middleware.query_names import register_query_parameters
 from headrace.api.middleware.request_bodies import BodyRequest
@@ -92,8 +96,16 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
         ],
     )
     tokens = Tokens(_signing_key(settings), settings.job_token_key)
+    metrics = ApiMetrics(LoopLag(), Scrapes())
     app = Litestar(
-        route_handlers=[api, HealthController, LoginController, *contract_routes(), *graph_routes(settings)],
+        route_handlers=[
+            api,
+            HealthController,
+            show_metrics,
+            LoginController,
+            *contract_routes(),
+            *graph_routes(settings),
+        ],
         dependencies={
             "services": Provide(provide_services),
             # Not names of body fields: Litestar answers 500 if a field with a dependency's name is invalid.
@@ -115,7 +127,9 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
         request_class=BodyRequest,
         middleware=[Admission(Origins(settings, tokens), LocalHosts(settings))],
         cors_config=cross_origin(settings),
-        lifespan=[partial(run_services, settings=settings, tokens=tokens, on_broken=on_broken)],
+        lifespan=[
+            partial(run_services, settings=settings, tokens=tokens, metrics=metrics, on_broken=on_broken)
+        ],
         openapi_config=OPENAPI,
         # `BodyRequest` limits each route.
         request_max_body_size=None,
@@ -129,7 +143,8 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
     app.asgi_handler = ResponseHeadersMiddleware(
         ResponseBodiesMiddleware(app.asgi_handler),
         proxies,
-        PathPrefixes(settings.public_url, proxies, (route.path for route in app.routes)),
+        PathPrefixes(settings.path_prefix, proxies, (route.path for route in app.routes)),
+        on_response=metrics.on_response,
         is_production=settings.env == "production",
         differs_by_origin=bool(settings.cors_origins),
     )

@@ -18,11 +18,14 @@ from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.cipher import Cipher
 from headrace.adapters.database import FairDatabase, StatementPool
 from headrace.adapters.doorbell import Doorbell
-from headrace.adapters.engine import WAIT_SECONDS, build_engine, expire_connections
+from headrace.adapters.engine import WAIT_SECONDS, build_engine, connections_in_use, expire_connections
 from headrace.adapters.event_bus import EventBus
 from headrace.adapters.fair_turns import FairTurns, share_of
 from headrace.adapters.freed_memory import FreedMemory
 from headrace.adapters.messages import MessageSigner
+from headrace.adapters.metrics.api_measuring import measuring_loops
+from headrace.adapters.metrics.api_metrics import ApiMetrics
+from headrace.adapters.metrics.facts_exporter import FACTS_SECONDS
 from headrace.adapters.outages import Outages
 from headrace.adapters.periodic import run_every
 from headrace.adapters.probes import build_outages
@@ -88,11 +91,32 @@ class _Connections(Struct):
     stream_pool: StatementPool
     search_pool: StatementPool
     health_pool: StatementPool
+    facts_pool: StatementPool
     redis: ArqRedis | None
 
     @property
     def statement_pools(self) -> tuple[StatementPool, ...]:
-        return self.pool, self.submit_pool, self.stream_pool, self.search_pool, self.health_pool
+        return tuple(self.pools_by_name.values())
+
+    @property
+    def pools_by_name(self) -> dict[str, StatementPool]:
+        """The pools of single statements, by the names that the metrics give them."""
+        return {
+            "credentials": self.pool,
+            "submissions": self.submit_pool,
+            "streams": self.stream_pool,
+            "searches": self.search_pool,
+            "health": self.health_pool,
+            "facts": self.facts_pool,
+        }
+
+    def in_use(self) -> dict[str, Callable[[], int]]:
+        """Return functions that count the connections in use, by the name of their pool."""
+        pools: dict[str, Callable[[], int]] = {
+            name: pool.count_in_use for name, pool in self.pools_by_name.items()
+        }
+        engines = {"changes": self.engine, "reads": self.read_engine}
+        return pools | {name: partial(connections_in_use, engine) for name, engine in engines.items()}
 
     async def expire(self) -> None:
         """Replace the connections to PostgreSQL: those from before a fail-over may lead to the old server."""
@@ -112,7 +136,11 @@ class _Connections(Struct):
 
 @asynccontextmanager
 async def run_services(
-    app: Litestar, settings: Settings, tokens: Tokens, on_broken: Callable[[], None] | None
+    app: Litestar,
+    settings: Settings,
+    tokens: Tokens,
+    metrics: ApiMetrics,
+    on_broken: Callable[[], None] | None,
 ) -> AsyncGenerator[None, None]:
     """Hold the services in `app.state.services` for the block, and run their loops.
 
@@ -120,8 +148,10 @@ async def run_services(
     """
     outages = build_outages(settings.database, settings.redis, settings.blob_dir)
     connections = await _connect(settings, outages)
-    submission_batcher = SubmissionBatcher(SubmitRepository(connections.submit_pool, settings.quotas).store)
-    services = _build_services(settings, tokens, connections, submission_batcher, outages)
+    submission_batcher = SubmissionBatcher(
+        SubmitRepository(connections.submit_pool, settings.quotas).store, metrics.on_batch
+    )
+    services = _build_services(settings, tokens, connections, submission_batcher, outages, metrics)
     app.state.update(State({"services": services}))
     await asyncio.to_thread(services.blobs.restrict)
     await outages.storage.check()
@@ -133,6 +163,12 @@ async def run_services(
         services.publisher.run(),
         submission_batcher.run(),
         _keep_quotas(connections.pool, settings),
+        *measuring_loops(
+            metrics,
+            connections.facts_pool,
+            connections.in_use(),
+            redis=None if connections.redis is None else outages.redis,
+        ),
         FreedMemory().run(),
     )
     tasks = [asyncio.create_task(loop) for loop in loops]
@@ -176,6 +212,7 @@ async def _connect(settings: Settings, outages: Outages) -> _Connections:
         stream_pool=await pool(size=_STREAM_CONNECTIONS, statement_seconds=_READ_SECONDS),
         search_pool=await pool(size=_SEARCH_CONNECTIONS, statement_seconds=SEARCH_SECONDS),
         health_pool=await pool(size=1),
+        facts_pool=await pool(size=1, statement_seconds=FACTS_SECONDS),
         redis=build_redis(redis, connections=32, report=outages.redis.report) if redis else None,
     )
     outages.postgresql.on_end.append(connections.expire)
@@ -188,6 +225,7 @@ def _build_services(
     connections: _Connections,
     submission_batcher: SubmissionBatcher,
     outages: Outages,
+    metrics: ApiMetrics,
 ) -> Services:
     pool, redis = connections.pool, connections.redis
     turns = partial(FairTurns, suspect=outages.postgresql.suspect)
@@ -232,9 +270,9 @@ def _build_services(
         if isinstance(tone3000, Tone3000Provider)
         else None,
         revocation_watch=RevocationWatch(CredentialRepository(pool)),
-        hub=Hub(bus, PostgresEventLog(streams), Overviews(bus, OverviewRepository(streams))),
+        hub=Hub(bus, PostgresEventLog(streams), Overviews(bus, OverviewRepository(streams)), metrics),
         load_snapshot=SnapshotLoader(read_sessions).load,
-        doorbell=Doorbell(redis),
+        doorbell=Doorbell(redis, metrics.on_ring),
         publisher=RedisPublisher(redis, signer),
         submitter=Submitter(look_ups, submission_batcher.store, heavy_work),
         heavy_work=heavy_work,
@@ -244,6 +282,7 @@ def _build_services(
         blobs=BlobStore(
             settings.blob_dir, max_bytes=settings.max_file_bytes, report=outages.storage.report_from_thread
         ),
+        metrics=metrics,
         check_readiness=shared_check(
             partial(check_readiness, connections.health_pool, redis, bus.refused, outages)
         ),

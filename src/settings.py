@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -21,6 +22,7 @@ from headrace.settings_checks import (
     provider_variable,
 )
 from headrace.settings_names import explain_unknown
+from headrace.settings_secrets import FILE_SUFFIX, SECRET_FIELDS, read_text
 
 __all__ = [
     "SAMPLE_SECRET",
@@ -89,6 +91,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_processes: Annotated[int, Meta(ge=0, le=256)] = 0
     grace_seconds: Annotated[float, Meta(ge=0, le=3600)] = 20
     stop_seconds: Annotated[float, Meta(ge=2, le=7200)] = 25
+    worker_host: str = "127.0.0.1"
+    worker_port: Annotated[int, Meta(ge=0, le=65535)] = 8001
 
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 8 * _MiB
     max_file_bytes: Annotated[int, Meta(ge=1)] = 100 * _MiB
@@ -141,6 +145,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def bundled_pipelines(self) -> tuple[str, ...]:
         """The bundled pipelines that should be on."""
         return choose_bundled(self.bundled, self.env)
+
+    @property
+    def path_prefix(self) -> str:
+        """The path of the public URL, without a slash at its end."""
+        return urlsplit(self.public_url or "").path.rstrip("/")
 
     @property
     def blob_dir(self) -> Path:
@@ -239,7 +248,8 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     for field in msgspec.structs.fields(Settings):
         if field.name == "provider_settings":
             continue
-        raw = source.get(_PREFIX + field.name.upper(), "").strip()
+        variable = _PREFIX + field.name.upper()
+        raw = read_text(source, field.name, variable)
         if not raw:
             continue
         value: Any = (
@@ -248,7 +258,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         try:
             values[field.name] = msgspec.convert(value, field.type, strict=False, dec_hook=_decode)
         except msgspec.ValidationError as error:
-            raise SettingsError(f"{_PREFIX}{field.name.upper()}: {explain_fault(str(error))}") from error
+            raise SettingsError(f"{variable}: {explain_fault(str(error))}") from error
     providers = [_read_provider(name, source) for name in values.get("providers", ())]
     settings = Settings(**values, provider_settings=tuple(providers))
     check_settings(settings)
@@ -258,17 +268,22 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     )
 
 
+def read_data_dir(environment: Mapping[str, str] | None = None) -> Path:
+    """Return the data folder of *environment* only, for programs that need no valid settings."""
+    source = os.environ if environment is None else environment
+    return Path(source.get(f"{_PREFIX}DATA_DIR", "").strip() or Settings().data_dir).expanduser().absolute()
+
+
 def explain_unknown_variables(settings: Settings, environment: Mapping[str, str] | None = None) -> str | None:
     """Return one line about variables that begin as settings do but are none; None if there are none.
 
     Variables that `step_env` names are for the steps.
     """
     names = {_PREFIX + name.upper() for name in Settings.__struct_fields__}
-    names |= {
-        provider_variable(provider, field)
-        for provider in settings.providers
-        for field in ProviderSettings.__struct_fields__
-    }
+    names |= {_PREFIX + name.upper() + FILE_SUFFIX for name in SECRET_FIELDS & {*Settings.__struct_fields__}}
+    for provider in settings.providers:
+        names |= {provider_variable(provider, field) for field in ProviderSettings.__struct_fields__}
+        names |= {provider_variable(provider, field) + FILE_SUFFIX for field in SECRET_FIELDS}
     return explain_unknown(os.environ if environment is None else environment, names | {*settings.step_env})
 
 
@@ -301,7 +316,7 @@ def _read_provider(name: str, source: Mapping[str, str]) -> ProviderSettings:
     values = {}
     for field in msgspec.structs.fields(ProviderSettings):
         variable = provider_variable(name, field.name)
-        value = source.get(variable, "").strip()
+        value = read_text(source, field.name, variable)
         if field.name != "name" and value:
             values[field.name] = value
         elif field.name == "client_id":

@@ -209,4 +209,5 @@ def _settings(database_url: str, redis_url: str, data_dir: Path) -> Settings:
         lease_seconds=3,
         grace_seconds=5,
         worker_processes=2,
+        worker_port=0,
     )

@@ -29,6 +29,10 @@ NAVIGATION: Final = {
     "Start": ["README.md", "docs/faq.md", "docs/from-celery.md", "docs/from-arq.md", "docs/from-rq.md"],
     "Write and use": [
         "docs/pipelines.md",
+        "docs/pipeline-values.md",
+        "docs/running-steps.md",
+        "docs/testing-pipelines.md",
+        "docs/pipelines-on-workers.md",
         "docs/clients.md",
         "docs/web.md",
         "clients/python/README.md",
@@ -43,6 +47,7 @@ NAVIGATION: Final = {
         "docs/authentication.md",
         "docs/tone3000.md",
         "docs/security.md",
+        "docs/metrics.md",
         "docs/outages.md",
         "docs/troubleshooting.md",
         "docs/benchmarks.md",

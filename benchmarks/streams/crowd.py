@@ -168,18 +168,24 @@ async def restart_and_reconnect(
 
 
 async def reconnect(port: int, number: int, path: str, readers: list[Reader], hellos: Tally) -> None:
-    """Wait until the socket is closed, then reconnect with random pauses, as a client does."""
-    loop = asyncio.get_running_loop()
+    """Wait until the socket is closed, then reconnect with random pauses until `hello` comes."""
+    greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def take(message: bytes) -> None:
+        hellos.take(message)
+        if message.startswith(_HELLO) and not greeted.done():
+            greeted.set_result(None)
+
     await readers[number].lost
-    deadline = loop.time() + _RECONNECT_TIMEOUT_SECONDS
-    while loop.time() < deadline:
-        await asyncio.sleep(random.uniform(0.1, _MAX_PAUSE_SECONDS))  # noqa: S311
-        try:
-            (readers[number],) = await connect(port, [path], lambda path: Reader(path, hellos.take))
-        except OSError:
-            continue
-        return
-    raise TimeoutError(path)
+    async with asyncio.timeout(_RECONNECT_TIMEOUT_SECONDS):
+        while not greeted.done():
+            await asyncio.sleep(random.uniform(0.1, _MAX_PAUSE_SECONDS))  # noqa: S311
+            try:
+                (readers[number],) = await connect(port, [path], lambda path: Reader(path, take))
+            except OSError:
+                continue
+            # The service may put a client off: it accepts the socket, says why, and closes it.
+            await asyncio.wait({greeted, readers[number].lost}, return_when=asyncio.FIRST_COMPLETED)
 
 
 async def waiting_jobs(env: BenchEnv, client: httpx.AsyncClient, count: int) -> list[str]:

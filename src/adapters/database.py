@@ -109,6 +109,10 @@ class StatementPool:
             raise translated from error
         return rows
 
+    def count_in_use(self) -> int:
+        """Return how many connections run a statement now."""
+        return self._pool.get_size() - self._pool.get_idle_size()
+
     def _not_acquired(self) -> DatabaseAwayError:
         """Return the error of a statement that got no connection in time."""
         if self._pool.get_size() < self._pool.get_max_size():

@@ -6,7 +6,7 @@ A lost ring delays a job by a second at most.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 from uuid import uuid4
 
@@ -76,17 +76,24 @@ class RingPace:
     def on_ring(self) -> None:
         self._is_rung = True
 
-    def on_claim(self, jobs: int) -> None:
-        self._in_vain = 0 if jobs else self._in_vain + self._is_rung
+    def on_claim(self, jobs: int) -> bool:
+        """Record that a claim has found that many *jobs*; return whether a ring had called for it."""
+        was_rung = self._is_rung
+        self._in_vain = 0 if jobs else self._in_vain + was_rung
         self._is_rung = False
+        return was_rung
 
 
 class Doorbell:
     """Sends rings in the background, so that a submission never waits for Redis. `run` is its only task."""
 
-    def __init__(self, redis: ArqRedis | None) -> None:
-        """Without Redis (None) nothing is sent, and workers find jobs by polling PostgreSQL."""
+    def __init__(self, redis: ArqRedis | None, on_ring: Callable[[str, int], None] | None = None) -> None:
+        """Without Redis (None) nothing is sent, and workers find jobs by polling PostgreSQL.
+
+        *on_ring* is called with `sent` or `failed` and the number of jobs that were rung for.
+        """
         self._redis = redis
+        self._on_ring = on_ring
         self._pending: Counter[str] = Counter()
         self._wake = asyncio.Event()
 
@@ -104,10 +111,14 @@ class Doorbell:
             self._wake.clear()
             pending, self._pending = self._pending, Counter()
             for queue, count in pending.items():
+                outcome = "sent"
                 try:
                     await self._send(queue, count)
                 except REDIS_ERRORS as error:
+                    outcome = "failed"
                     report_failure(self._redis, error)
+                if self._on_ring is not None:
+                    self._on_ring(outcome, count)
 
     async def _send(self, queue: str, count: int) -> None:
         if self._redis is None:

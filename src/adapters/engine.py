@@ -15,7 +15,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 from sqlalchemy.util import await_only
 
 from headrace.adapters.database import COMMAND_SECONDS, session_of
@@ -229,3 +229,9 @@ def _read_json_as_raw(connection: Any, _record: Any) -> None:
             "json", schema="pg_catalog", format="binary", encoder=str.encode, decoder=msgspec.Raw
         )
     )
+
+
+def connections_in_use(engine: AsyncEngine) -> int:
+    """Return how many connections of *engine* are in use now."""
+    pool = engine.pool
+    return pool.checkedout() if isinstance(pool, QueuePool) else 0

@@ -15,6 +15,7 @@ from redis.asyncio.client import PubSub
 from headrace.adapters.messages import Message, MessageRefusedError, MessageSigner, RefusedMessages
 from headrace.adapters.redis_client import CLOSE_ERRORS, REDIS_ERRORS, checked_reply, report_failure
 from headrace.adapters.retry_pause import RetryPause
+from headrace.adapters.tasks import cancel_and_wait
 
 _log = structlog.get_logger(__name__)
 
@@ -22,6 +23,7 @@ _MIN_PAUSE_SECONDS: Final = 0.2
 _MAX_PAUSE_SECONDS: Final = 2.0
 _CONFIRM_SECONDS: Final = 1.0
 _COMMAND_SECONDS: Final = 5.0
+_CLOSE_SECONDS: Final = 2.0
 _KEEP_ALIVE_CHANNEL: Final = "headrace:hub"
 
 
@@ -42,19 +44,17 @@ class EventBus:
         self._channels: dict[str, Listener] = {}
         self.on_missed: list[Callable[[], None]] = []
         self._confirmations: dict[str, asyncio.Event] = {}
-        # The channels whose subscription Redis has confirmed on this connection.
+        # The channels that Redis was told on this connection, and those whose subscription it has confirmed.
+        self._requested: set[str] = set()
         self._confirmed: set[str] = set()
-        self._pubsub: PubSub | None = None
-        # Commands are serialised: an unsubscribe after the next subscribe would silence its listener.
-        self._commands = asyncio.Lock()
+        # The channels that were subscribed or unsubscribed since the last command.
+        self._changed: set[str] = set()
+        self._has_changed = asyncio.Event()
+        self.is_connected = False
 
     @property
     def has_redis(self) -> bool:
         return self._redis is not None
-
-    @property
-    def is_connected(self) -> bool:
-        return self._pubsub is not None
 
     @property
     def is_late(self) -> bool:
@@ -64,48 +64,36 @@ class EventBus:
     async def subscribe(self, channel: str, listener: Listener) -> bool:
         """Subscribe to a channel. Returns whether Redis has confirmed it within a second."""
         self._channels[channel] = listener
-        pubsub = self._pubsub
-        if pubsub is None:
+        self._send_soon({channel})
+        if not self.is_connected:
             return False
+        if channel in self._requested and channel in self._confirmed:
+            return True
         confirmed = self._confirmations.setdefault(channel, asyncio.Event())
         try:
             async with asyncio.timeout(_CONFIRM_SECONDS):
-                async with self._commands:
-                    # Subscribing on a closed object would open a connection that nothing reads.
-                    if self._pubsub is not pubsub:
-                        return False
-                    await pubsub.subscribe(channel)
                 await confirmed.wait()
-        except REDIS_ERRORS:
-            return False
-        except Exception as error:  # noqa: BLE001  (redis-py's errors when the connection breaks during a command)
-            _log.warning("subscribe_failed", error=repr(error))
+        except TimeoutError:
             return False
         finally:
             self._confirmations.pop(channel, None)
         return True
 
-    async def resubscribe(self) -> None:
-        """Repeat the subscriptions that are not confirmed: their command may have been lost or not sent."""
-        missing = self._channels.keys() - self._confirmed
-        if not missing:
-            return
-        try:
-            async with asyncio.timeout(_COMMAND_SECONDS), self._commands:
-                if self._pubsub is not None:
-                    await self._pubsub.subscribe(*missing)
-        except Exception as error:  # noqa: BLE001  (see `subscribe`)
-            _log.warning("subscribe_failed", error=repr(error))
-
-    async def unsubscribe(self, channel: str) -> None:
+    def unsubscribe(self, channel: str) -> None:
+        """Unsubscribe from a channel soon; its messages are ignored from now on."""
         self._channels.pop(channel, None)
-        self._confirmed.discard(channel)
-        try:
-            async with asyncio.timeout(_COMMAND_SECONDS), self._commands:
-                if self._pubsub is not None and channel not in self._channels:
-                    await self._pubsub.unsubscribe(channel)
-        except Exception as error:  # noqa: BLE001  (see `subscribe`; later messages of the channel are ignored)
-            _log.warning("unsubscribe_failed", error=repr(error))
+        self._send_soon({channel})
+
+    def resubscribe(self) -> None:
+        """Repeat the subscriptions that are not confirmed: their command may have been lost or not sent."""
+        if missing := self._channels.keys() - self._confirmed:
+            self._requested -= missing
+            self._send_soon(missing)
+
+    def _send_soon(self, channels: set[str]) -> None:
+        if self._redis is not None:
+            self._changed |= channels
+            self._has_changed.set()
 
     async def run(self) -> None:
         """Receive messages until cancelled, and reconnect when the connection is lost."""
@@ -114,15 +102,15 @@ class EventBus:
         pause = RetryPause(min_seconds=_MIN_PAUSE_SECONDS, max_seconds=_MAX_PAUSE_SECONDS)
         while True:
             pubsub = self._redis.pubsub()
+            sending: asyncio.Task[None] | None = None
             try:
                 self._confirmed.clear()
-                channels = set(self._channels)
-                async with asyncio.timeout(5), self._commands:
-                    await pubsub.subscribe(_KEEP_ALIVE_CHANNEL, *channels)
-                    self._pubsub = pubsub
-                    # Channels that were added while connecting are not subscribed yet.
-                    if missed := self._channels.keys() - channels:
-                        await pubsub.subscribe(*missed)
+                self._changed.clear()
+                self._requested = set(self._channels)
+                async with asyncio.timeout(_COMMAND_SECONDS):
+                    await pubsub.subscribe(_KEEP_ALIVE_CHANNEL, *self._requested)
+                self.is_connected = True
+                sending = asyncio.create_task(self._send_changes(pubsub))
                 for callback in self.on_missed:
                     callback()
                 pause.reset()
@@ -130,11 +118,33 @@ class EventBus:
             except REDIS_ERRORS as error:
                 report_failure(self._redis, error)
             finally:
-                self._pubsub = None
+                self.is_connected = False
+                # Subscribing on a closed object would open a connection that nothing reads.
+                if sending is not None:
+                    await cancel_and_wait([sending])
                 with contextlib.suppress(*CLOSE_ERRORS):
-                    async with asyncio.timeout(_CONFIRM_SECONDS * 2), self._commands:
+                    async with asyncio.timeout(_CLOSE_SECONDS):
                         await pubsub.aclose()  # type: ignore[no-untyped-call]
             await asyncio.sleep(pause.next_seconds())
+
+    async def _send_changes(self, pubsub: PubSub) -> None:
+        """Send what has changed since the last command, so that thousands of streams share one."""
+        while True:
+            await self._has_changed.wait()
+            self._has_changed.clear()
+            changed, self._changed = self._changed, set()
+            added = {channel for channel in changed - self._requested if channel in self._channels}
+            removed = {channel for channel in changed & self._requested if channel not in self._channels}
+            self._requested |= added
+            self._requested -= removed
+            try:
+                async with asyncio.timeout(_COMMAND_SECONDS):
+                    if removed:
+                        await pubsub.unsubscribe(*removed)
+                    if added:
+                        await pubsub.subscribe(*added)
+            except Exception as error:  # noqa: BLE001  (redis-py's errors when the connection breaks; see `resubscribe`)
+                _log.warning("subscriptions_not_sent", error=repr(error))
 
     async def _listen(self, pubsub: PubSub) -> None:
         while True:
@@ -149,6 +159,8 @@ class EventBus:
                 confirmed = self._confirmations.get(channel)
                 if confirmed is not None:
                     confirmed.set()
+            elif message["type"] == "unsubscribe":
+                self._confirmed.discard(channel)
             elif message["type"] == "message" and not self._deliver(channel, message["data"]):
                 # Others may write faster than this process reads.
                 await asyncio.sleep(0)

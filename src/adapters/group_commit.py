@@ -52,9 +52,13 @@ class GroupCommit:
     values that PostgreSQL refuses again and again, or does not store in time while it stores others.
     """
 
-    def __init__(self, write: Write, publisher: Publisher) -> None:
+    def __init__(
+        self, write: Write, publisher: Publisher, on_batch: Callable[[int], None] | None = None
+    ) -> None:
+        """*on_batch* is called with the size of each batch that was written."""
         self._write = write
         self._publisher = publisher
+        self._on_batch = on_batch
         self._pending = PendingChanges()
         self._tasks = asyncio.TaskGroup()
         self._wake = asyncio.Event()
@@ -257,6 +261,8 @@ class GroupCommit:
                 await asyncio.sleep(_OUTAGE_PAUSE_SECONDS)
             else:
                 self._passed_at = loop.time()
+                if self._on_batch is not None:
+                    self._on_batch(len(batch))
                 return results
 
     def _resolve(self, batch: list[PendingChange], results: _Results) -> None:

@@ -34,8 +34,10 @@ _Pending = tuple[Submission, asyncio.Future[StoreResult]]
 class SubmissionBatcher:
     """Collects submissions and stores them in batches; `run` is its only task."""
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: Write, on_batch: Callable[[int], None] | None = None) -> None:
+        """*on_batch* is called with the number of submissions in each batch that was stored."""
         self._write = write
+        self._on_batch = on_batch
         self._recent_owners = RecentUsers(_ALONE_SECONDS)
         self._pending: list[_Pending] = []
         self._wake = asyncio.Event()
@@ -151,6 +153,8 @@ class SubmissionBatcher:
         except Exception as error:  # noqa: BLE001  (the callers get it)
             _fail(batch, error)
         else:
+            if self._on_batch is not None:
+                self._on_batch(len(batch))
             for (_, future), result in zip(batch, results, strict=True):
                 if not future.done():
                     future.set_result(result)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.fair_turns import FairTurns
+from headrace.adapters.metrics.api_metrics import ApiMetrics
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.readiness import Readiness
 from headrace.adapters.tone3000 import Tone3000
@@ -67,6 +68,7 @@ class Services(Struct, kw_only=True):
     usage: OwnerUsage
     numbers: Database
     blobs: BlobStore
+    metrics: ApiMetrics
     check_readiness: Callable[[], Awaitable[Readiness]]
 
 

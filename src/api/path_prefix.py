@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -58,9 +57,9 @@ class PathPrefixes:
     Only trusted proxies may send that header: it decides where links and cookies of the answer lead.
     """
 
-    def __init__(self, public_url: str | None, proxies: Proxies, paths: Iterable[str]) -> None:
-        """*paths* are those of the service."""
-        self._default = urlsplit(public_url or "").path.rstrip("/")
+    def __init__(self, default: str, proxies: Proxies, paths: Iterable[str]) -> None:
+        """*default*: the prefix of the public URL. *paths* are those of the service."""
+        self._default = default
         self._proxies = proxies
         self._roots = frozenset(_first_part(path) for path in paths) - {""}
 

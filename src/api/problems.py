@@ -45,6 +45,7 @@ _STATUS_CODES: Final = {
 }
 # How msgspec writes the path of a value behind its message.
 _FAULT: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_UNKNOWN_FIELD: Final = re.compile(r"Object contains unknown field `(?P<name>[^`]*)`")
 _MAX_PATH_LENGTH: Final = 300
 _MAX_MESSAGE_LENGTH: Final = 500
 _RETRY_SECONDS: Final = {429: "2", 503: "2", 507: "60"}
@@ -143,7 +144,14 @@ def _report_bug(error: Exception) -> _Refusal:
 def _parse_fault(text: str) -> ProblemError:
     match = _FAULT.match(text)
     path = (match and match["path"]) or "$"
-    return ProblemError(path, (match["message"] if match else text)[:_MAX_MESSAGE_LENGTH])
+    message = (match["message"] if match else text)[:_MAX_MESSAGE_LENGTH]
+    return ProblemError(path + _unknown_field(message), message)
+
+
+def _unknown_field(message: str) -> str:
+    """Return the last part of the path if msgspec names a field that an object must not have."""
+    match = _UNKNOWN_FIELD.fullmatch(message)
+    return "" if match is None else f".{match['name']}"
 
 
 def _faults_of(error: ValidationException) -> list[ProblemError]:
@@ -151,7 +159,7 @@ def _faults_of(error: ValidationException) -> list[ProblemError]:
     for fault in error.extra if isinstance(error.extra, list) else []:
         match = _FAULT.match(str(fault.get("message", "")))
         message = match["message"] if match else ""
-        below = ((match["path"] if match else None) or "$").removeprefix("$")
+        below = ((match["path"] if match else None) or "$").removeprefix("$") + _unknown_field(message)
         key = str(fault.get("key") or "")
         source = fault.get("source") or "body"
         source = str(getattr(source, "value", source))

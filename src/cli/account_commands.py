@@ -5,8 +5,9 @@ from typing import Final
 
 import click
 
-from headrace.cli.options import OrderedGroup, client_options, job_id, moment, object_id
+from headrace.cli.options import ListingGroup, client_options, job_id, moment, object_id
 from headrace.cli.output import json_option, limit_option, offset_option, print_json, print_page
+from headrace.cli.text import one_line
 from headrace.domain.accounts.scopes import GRANTABLE
 
 
@@ -21,14 +22,14 @@ def me(as_json: bool, url: str, token: str | None) -> None:
     if as_json:
         print_json(caller)
         return
-    click.echo(f"{caller['username']} ({caller['auth']}{', admin' if caller['is_admin'] else ''})")
+    click.echo(f"{one_line(caller['username'])} ({caller['auth']}{', admin' if caller['is_admin'] else ''})")
     click.echo(f"rights: {' '.join(caller['scopes'])}")
     for name, quota in caller["quotas"].items():
         click.echo(f"quota {name}: {quota['used']} of {quota['limit']}")
 
 
 @click.group(
-    cls=OrderedGroup,
+    cls=ListingGroup,
     invoke_without_command=True,
     epilog="""\b
 Examples:

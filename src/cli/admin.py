@@ -1,7 +1,10 @@
 """Creates an API key directly in the database of the service."""
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,11 +13,18 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 from headrace.adapters.database import StatementPool
 from headrace.adapters.engine import build_engine
 from headrace.adapters.postgres_url import PostgresAddress, parse_postgres_url
+from headrace.adapters.private_files import open_private
 from headrace.adapters.schema import require_schema
 from headrace.adapters.servers import find_database_url
 from headrace.cli.database_refusals import translate_refusals
 from headrace.domain.accounts.console import ConsoleService
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings, SettingsError
+
+
+class KeyNotWrittenError(HeadraceError):
+    """The file of the first key cannot be written."""
 
 
 def make_key(
@@ -37,6 +47,51 @@ def make_key(
         return asyncio.run(_make_key(address, user, name, scopes, lifetime))
 
 
+def write_first_key(settings: Settings, file: Path, scope: Scope, *, mode: int = 0o600) -> bool:
+    """Create a key of an admin with *scope* in *file*, which has *mode*; return whether it did.
+
+    A file that is not empty is kept. The name of the user has a random part, so that nobody whom a proxy
+    names can be taken for this admin.
+
+    Raises:
+        KeyNotWrittenError: the file cannot be written.
+        HeadraceError: the database cannot be used.
+    """
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    with _refusals_of(file):
+        if file.exists() and file.stat().st_size > 0:
+            return False
+        # A folder that cannot be written must not leave a key in the database at each start.
+        opened = open_private(draft, "xb")
+    try:
+        with opened:
+            key = _make_first_key(settings, scope)
+            with _refusals_of(file):
+                opened.write(f"{key}\n".encode())
+                opened.flush()
+                os.fchmod(opened.fileno(), mode)
+                os.fsync(opened.fileno())
+                draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
+    return True
+
+
+def _make_first_key(settings: Settings, scope: Scope) -> str:
+    user = f"{scope.partition(':')[0]}-{secrets.token_hex(8)}"
+    with translate_refusals():
+        return asyncio.run(_make_key(settings.database, user, "first", [scope], None, makes_admin=True))
+
+
+@contextlib.contextmanager
+def _refusals_of(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise KeyNotWrittenError(f"cannot write the first key to {file}: {reason}") from error
+
+
 def _find_database(settings: Settings, data_dir: Path) -> PostgresAddress:
     if settings.database_url:
         return settings.database
@@ -48,7 +103,13 @@ def _find_database(settings: Settings, data_dir: Path) -> PostgresAddress:
 
 
 async def _make_key(
-    address: PostgresAddress, user: str, name: str, scopes: Sequence[str], lifetime: timedelta | None
+    address: PostgresAddress,
+    user: str,
+    name: str,
+    scopes: Sequence[str],
+    lifetime: timedelta | None,
+    *,
+    makes_admin: bool = False,
 ) -> str:
     pool = await StatementPool.open(address, size=1)
     try:
@@ -58,7 +119,9 @@ async def _make_key(
     engine = build_engine(address, size=1)
     try:
         async with async_sessionmaker(engine).begin() as session:
-            _, text = await ConsoleService(session).create_key(user, name, scopes, lifetime)
+            _, text = await ConsoleService(session).create_key(
+                user, name, scopes, lifetime, makes_admin=makes_admin
+            )
             return text
     finally:
         await engine.dispose()

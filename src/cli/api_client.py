@@ -8,6 +8,8 @@ from uuid import uuid4
 
 import headrace_client
 from headrace.cli.errors import BadTokenError, BadUrlError, RefusedError, UnreachableError
+from headrace.cli.start_notice import wait_while_starting
+from headrace.settings import read_data_dir
 from headrace_client import AsyncClient, Client
 from headrace_client.address import Address
 
@@ -18,8 +20,10 @@ _RETRIES: Final = 1
 class ApiClient:
     """A client of one service, for one command. It returns answers as decoded JSON, for display."""
 
-    def __init__(self, url: str, token: str | None) -> None:
+    def __init__(self, url: str, token: str | None, *, waits: bool = True) -> None:
         """Prepare calls to the service at *url*, which is given without `/api/v1`.
+
+        If `headrace up` is just starting it on this machine, wait for that, unless *waits* is false.
 
         Raises:
             BadUrlError: *url* is not the URL of a service.
@@ -34,6 +38,8 @@ class ApiClient:
             raise BadTokenError from error
         self.url = address.url
         self.is_local = address.is_local
+        if waits and address.is_local:
+            wait_while_starting(address.url, read_data_dir())
 
     def open_async(self) -> AsyncClient:
         """Open an asynchronous client of the same service. It raises the errors of `headrace_client`."""

@@ -11,10 +11,13 @@ from headrace.adapters.file_lock import FileLock, LockHeldError
 from headrace.adapters.private_files import make_data_dir
 from headrace.cli.listener import PortTakenError, listen
 from headrace.cli.service import ServiceSpec
+from headrace.cli.start_notice import LOCK_NAME
 from headrace.domain.errors import HeadraceError
 
 _ABANDONED_PORT_SECONDS: Final = 30.0
 _RETRY_SECONDS: Final = 0.1
+# `is_locked` in another process holds the lock for a moment.
+_LOCK_SECONDS: Final = 0.1
 
 
 class AnotherUpError(HeadraceError):
@@ -49,7 +52,7 @@ class DataDirLock:
     def __enter__(self) -> "DataDirLock":
         try:
             make_data_dir(self._data_dir)
-            self._lock = FileLock(self._data_dir / "up.lock")
+            self._lock = FileLock(self._data_dir / LOCK_NAME, timeout_seconds=_LOCK_SECONDS)
         except OSError as error:
             raise DataFolderError(self._data_dir, error) from error
         except LockHeldError as error:

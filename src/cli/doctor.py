@@ -21,10 +21,17 @@ from headrace.cli.api_client import ApiClient
 from headrace.cli.doctor_files import check_files
 from headrace.cli.doctor_servers import check_database, check_redis
 from headrace.cli.errors import BadUrlError
+from headrace.cli.start_notice import is_starting
 from headrace.domain.errors import HeadraceError
 from headrace.domain.pipelines.bundled import BUNDLED_MODULES, explain_missing
 from headrace.domain.pipelines.loading import RENAME_ADVICE, Loaded, import_path, load_all
-from headrace.settings import Settings, SettingsError, explain_unknown_variables, read_settings
+from headrace.settings import (
+    Settings,
+    SettingsError,
+    explain_unknown_variables,
+    read_data_dir,
+    read_settings,
+)
 
 _OLDEST_PYTHON: Final = (3, 11)
 _MIN_FREE_BYTES: Final = 500_000_000
@@ -142,7 +149,7 @@ def _check_processes(loaded: Loaded) -> Iterator[Finding]:
 def _check_service(url: str, token: str | None) -> Iterator[Finding]:
     """Check the service. Only a service that runs and is not ready is a fault."""
     try:
-        api = ApiClient(url, token)
+        api = ApiClient(url, token, waits=False)
     except BadUrlError as error:
         yield Finding("service", False, f"HEADRACE_URL: {error}")
         return
@@ -151,7 +158,10 @@ def _check_service(url: str, token: str | None) -> Iterator[Finding]:
         health = answer.json()
         status, away = health["status"], health.get("degraded", [])
     except (httpx.HTTPError, httpx.InvalidURL):
-        yield Finding("service", True, f"none at {url}; start one with: headrace up")
+        if api.is_local and is_starting(api.url, read_data_dir()):
+            yield Finding("service", True, f"{url} is starting")
+        else:
+            yield Finding("service", True, f"none at {url}; start one with: headrace up")
     except (ValueError, KeyError, TypeError):
         yield Finding("service", False, f"the server at {url} is not Headrace")
     else:

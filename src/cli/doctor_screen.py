@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from headrace.adapters.servers import Finding
+from headrace.cli.text import one_line
 
 
 def show(console: Console, findings: Sequence[Finding]) -> None:
@@ -17,7 +18,7 @@ def show(console: Console, findings: Sequence[Finding]) -> None:
             if finding.is_note:
                 mark = ("·", "yellow")
             name = subject if position == 0 else ""
-            line = Text.assemble(mark, f" {name:<11}", (finding.text, "" if finding.ok else "red"))
+            line = Text.assemble(mark, f" {name:<11}", (one_line(finding.text), "" if finding.ok else "red"))
             console.print(line, soft_wrap=True)
     faults = sum(not finding.ok for finding in findings)
     if faults:

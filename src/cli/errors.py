@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from headrace.cli.text import one_line
 from headrace.cli.typed_command import typed_command
 from headrace.domain.errors import HeadraceError
 
@@ -68,7 +69,7 @@ class RefusedError(HeadraceError):
 
     def __init__(self, detail: str, status: int, code: str, faults: Sequence[tuple[str, str]] = ()) -> None:
         lines = [f"  {path}: {message}" for path, message in faults if message != detail]
-        super().__init__("\n".join([_advise(code, detail), *lines]))
+        super().__init__("\n".join(map(one_line, [_advise(code, detail), *lines])))
         self.status = status
         self.code = code
 

@@ -7,6 +7,7 @@ import click
 
 from headrace.cli.options import client_options, job_id, object_id
 from headrace.cli.output import json_option, limit_option, offset_option, print_json, print_page
+from headrace.cli.text import one_line
 from headrace.domain.errors import HeadraceError
 
 
@@ -95,7 +96,7 @@ def download(
         if target.exists() and not force:
             raise FileExistsHereError(target)
         api.download(file["id"], target)
-        click.echo(target)
+        click.echo(one_line(str(target)))
 
 
 COMMANDS: Final = (upload, files, download)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from headrace.cli.step_lines import FAILED, RUNNING, SUCCEEDED, WAITING, StepLine, StepLines, step_key
-from headrace.cli.text import format_size, sanitize
+from headrace.cli.text import format_size, one_line
 
 Kind = Literal["log", "file", "note", "trouble"]
 
@@ -118,7 +118,7 @@ class JobViewModel:
             if step.state != SUCCEEDED:
                 step.state = RUNNING
                 step.fraction = min(max(done / total, 0.0), 1.0) if total else 0.0
-            step.message = sanitize(progress.get("message") or "")
+            step.message = one_line(progress.get("message") or "")
 
     def _apply_step(self, kind: str, frame: dict[str, Any]) -> list[LogLine]:
         step = self._steps.get(step_key(frame["step"], frame["index"]))
@@ -129,7 +129,7 @@ class JobViewModel:
         elif kind == "step.failed":
             error = frame["error"]
             has_retry = bool(frame.get("retry_at"))
-            step.state, step.message = (WAITING if has_retry else FAILED), sanitize(error["message"])
+            step.state, step.message = (WAITING if has_retry else FAILED), one_line(error["message"])
             text = f"{step.key} failed: {error['message']} ({error['code']})"
             return [_line("trouble", text + ("; it is retried" if has_retry else ""), frame)]
         return []
@@ -154,7 +154,7 @@ class JobViewModel:
 
 
 def _line(kind: Kind, text: str, frame: dict[str, Any], level: str = "info") -> LogLine:
-    return LogLine(kind, sanitize(text), str(frame.get("at", "")), level)
+    return LogLine(kind, one_line(text), str(frame.get("at", "")), level)
 
 
 def _describe(kind: str, frame: dict[str, Any]) -> str | None:

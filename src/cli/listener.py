@@ -1,5 +1,6 @@
 """Opens the socket that the API listens on."""
 
+import contextlib
 import errno
 import socket
 from typing import Final
@@ -7,6 +8,7 @@ from typing import Final
 from headrace.domain.errors import HeadraceError
 
 _ACCEPTS_PER_TURN: Final = 16
+_PORTS_TRIED: Final = 1_000
 
 
 class PortTakenError(HeadraceError):
@@ -36,6 +38,20 @@ def listen(host: str, port: int) -> socket.socket:
         reason = "it is in use" if error.errno == errno.EADDRINUSE else str(error.strerror).lower()
         raise PortTakenError(host, port, reason) from error
     return listener
+
+
+def find_free_ports(host: str, first: int, count: int) -> list[int]:
+    """Return *count* ports from *first* on that are free now; 0 for those that are not found.
+
+    *first* 0 means that no ports are wanted.
+    """
+    ports: list[int] = []
+    for port in range(first, min(first + _PORTS_TRIED, 65536)) if first else ():
+        if len(ports) == count:
+            break
+        with contextlib.suppress(PortTakenError), listen(host, port):
+            ports.append(port)
+    return ports + [0] * (count - len(ports))
 
 
 def listeners_of(listener: socket.socket) -> list[socket.socket]:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from headrace.cli.job_view import JobViewModel, LogLine
 from headrace.cli.step_lines import StepLine
+from headrace.cli.text import one_line
 from headrace.cli.times import format_clock, format_duration, format_eta
 
 STATE_STYLES: Final = {
@@ -81,12 +82,12 @@ class LiveRenderer:
         else:
             figure = f"{step.fraction:.0%}" if step.state == "running" else ""
         bar: RenderableType = "" if step.state == "waiting" else _bar(step.fraction, bar_width, step.state)
-        message = Text(" ".join(step.message.split()), style="red" if step.state == "failed" else "dim")
+        message = Text(step.message, style="red" if step.state == "failed" else "dim")
         return mark, name, bar, Text(figure, style="dim"), message
 
     def _notice(self) -> list[RenderableType]:
         return (
-            [Text(f"{self.connection_error}; reconnecting ...", style="yellow")]
+            [Text(f"{one_line(self.connection_error)}; reconnecting ...", style="yellow")]
             if self.connection_error
             else []
         )

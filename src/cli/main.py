@@ -25,6 +25,7 @@ from headrace.cli import (
     watch_commands,
 )
 from headrace.cli.options import OrderedGroup
+from headrace.cli.text import one_line, safe_lines
 from headrace.domain.errors import HeadraceError
 
 _SUMMARY = """Run multi-step jobs, and watch each one live.
@@ -94,14 +95,14 @@ def main() -> None:
         error.show()
         sys.exit(0)
     except click.ClickException as error:
-        click.echo(f"headrace: {_as_line(error)}", err=True)
+        click.echo(f"headrace: {one_line(_as_line(error))}", err=True)
         sys.exit(error.exit_code)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except HeadraceError as error:
-        click.echo(f"headrace: {error}", err=True)
+        click.echo(f"headrace: {safe_lines(str(error))}", err=True)
         sys.exit(getattr(error, "exit_code", 1))
     except BrokenPipeError:
         # The reader has closed the pipe. Buffered output must not raise again at exit.

@@ -67,7 +67,7 @@ class ManagedProcess:
         """
         self.label = label
         self.log_file = log_dir / f"{label.replace(' ', '-')}.log"
-        self.is_announced = False
+        self._is_announced = False
         self._command = [*headrace_command(), *arguments]
         self._report = report
         self._crash_record = crash_record
@@ -81,6 +81,16 @@ class ManagedProcess:
         self._wake = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
+    @property
+    def is_announced(self) -> bool:
+        """Whether the worker that runs now has logged that it is ready."""
+        return self._is_announced and not self._restarting
+
+    @property
+    def is_restarting(self) -> bool:
+        """Whether a process still runs that is to be replaced."""
+        return self._restarting
+
     def start(self) -> None:
         """Start the process and keep it running. `task` fails with a StartRefusedError if it refuses."""
         self.task = asyncio.create_task(self._keep_running(), name=self.label)
@@ -93,7 +103,7 @@ class ManagedProcess:
             if self._stopping:
                 return
             is_healthy = time.monotonic() - started > _HEALTHY_SECONDS
-            self._has_worked |= self.is_announced or is_healthy
+            self._has_worked |= self._is_announced or is_healthy
             if self._restarting:
                 self._restarting, self._kill_at = False, inf
                 continue
@@ -111,6 +121,8 @@ class ManagedProcess:
     def restart(self, timeout_seconds: float) -> None:
         """Stop the process, with SIGKILL after *timeout_seconds*, and start it again, without a pause."""
         self._wake.set()
+        self._has_worked |= self._is_announced
+        self._is_announced = False
         if self._process is not None and self._process.returncode is None:
             self._restarting = True
             self._kill_at = time.monotonic() + timeout_seconds
@@ -129,7 +141,7 @@ class ManagedProcess:
 
     async def _run_once(self) -> int:
         self._wake.clear()
-        self.is_announced = False
+        self._is_announced = False
         make_private_folder(self.log_file.parent)
         with open_log(self.log_file) as log:
             # Its own process group, because we pass on the Ctrl-C of the terminal. Our session, so that
@@ -162,7 +174,7 @@ class ManagedProcess:
         for line in self._reader.new_lines():
             self._recent.append(line)
             if "worker_ready" in line:
-                self.is_announced = True
+                self._is_announced = True
             if (text := notable(line)) is not None:
                 self._report(self.label, text)
         rotate_open_log(self.log_file)

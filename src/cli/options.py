@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +10,7 @@ from uuid import UUID
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from headrace.cli.errors import DEFAULT_URL, NO_VERDICT, NoVerdictError
 from headrace.domain.errors import HeadraceError
@@ -26,7 +27,12 @@ Exit status:
   1  the job failed
   2  the job was cancelled
   3  no verdict: no service, no such job, service away for too long, wrong usage
-  130  stopped with Ctrl-C; the job continues"""
+  130  stopped with Ctrl-C; the job continues
+
+\b
+A misspelt command, as in `headrace wacth`, ends with 2 like every wrong usage of
+other commands, and prints nothing on standard output. With --json the last line
+of a job is its frame {"type":"end"}: without it, there is no verdict."""
 
 
 def client_options(command: Function) -> Function:
@@ -160,6 +166,37 @@ class OrderedGroup(click.Group):
         return list(self.commands)
 
 
+class ListingGroup(OrderedGroup):
+    """A group that lists objects when it is called without a command.
+
+    Options before a command belong to that command as well, if it has them; a filter of the list is refused.
+    """
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is None or ctx.resilient_parsing:
+            return name, command, rest
+        return name, command, [*self._inherited(ctx, command), *rest]
+
+    def _inherited(self, ctx: click.Context, command: click.Command) -> Iterator[str]:
+        """Yield the options that were given before *command*, as arguments for it."""
+        own = {(option.name, option.opts[0]) for option in command.params if isinstance(option, click.Option)}
+        for option in self.params:
+            if ctx.get_parameter_source(str(option.name)) is not ParameterSource.COMMANDLINE:
+                continue
+            if (option.name, option.opts[0]) not in own:
+                raise click.UsageError(
+                    f"{option.opts[0]} before {command.name} is an option of the list; write the options of"
+                    f" {command.name} behind it",
+                    ctx,
+                )
+            yield option.opts[0]
+            if not (isinstance(option, click.Option) and option.is_flag):
+                yield str(ctx.params[str(option.name)])
+
+
 class NoVerdictUsageError(click.UsageError):
     """Wrong usage of `watch`."""
 
@@ -174,7 +211,8 @@ class VerdictCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
-            if has_verdict:
+            is_misspelt = isinstance(error, click.NoSuchOption) and "--watch" in (error.possibilities or ())
+            if has_verdict or is_misspelt:
                 raise NoVerdictUsageError(error.format_message(), error.ctx) from error
             raise
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from headrace.cli.text import one_line
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -36,7 +38,7 @@ def open_console() -> "Console":
 
 def report_connection(error: str | None) -> None:
     """Print that the connection was lost, and why, or that it is back."""
-    click.echo(f"headrace: {error or 'connected again'}", err=True)
+    click.echo(f"headrace: {one_line(error or 'connected again')}", err=True)
 
 
 def print_json(value: Any) -> None:

@@ -7,7 +7,7 @@ from uuid import uuid4
 import click
 
 from headrace.cli.options import (
-    OrderedGroup,
+    ListingGroup,
     client_options,
     job_params,
     object_id,
@@ -62,7 +62,7 @@ def _split_version(text: str) -> tuple[str, int | None]:
 
 
 @click.group(
-    cls=OrderedGroup,
+    cls=ListingGroup,
     invoke_without_command=True,
     short_help="List saved parameters; save, submit or delete some.",
     epilog="""\b
@@ -157,7 +157,7 @@ def delete_preset(preset: str, with_jobs: bool, url: str, token: str | None) -> 
 
 
 @click.group(
-    cls=OrderedGroup,
+    cls=ListingGroup,
     invoke_without_command=True,
     short_help="List tags; create, rename or delete one.",
     epilog="\b\nExamples:\n  headrace tags\n  headrace tags rename TAG nightly",

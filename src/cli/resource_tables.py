@@ -10,7 +10,7 @@ from rich.text import Text
 
 from headrace.cli.step_lines import step_key
 from headrace.cli.tables import new_table, short
-from headrace.cli.text import sanitize
+from headrace.cli.text import one_line
 from headrace.cli.times import format_age, format_clock, parse_time
 
 Fields = dict[str, Any]
@@ -24,10 +24,10 @@ def presets_table(presets: Sequence[Fields]) -> Table:
     table.columns[-1].no_wrap = True
     for preset in presets:
         table.add_row(
-            Text(sanitize(preset["title"]), style="bold"),
+            Text(one_line(preset["title"]), style="bold"),
             Text(preset["pipeline"]),
             Text("large" if preset.get("params_omitted") else short(preset["params"], 80), style="cyan"),
-            Text(sanitize(", ".join(preset["tags"]))),
+            Text(one_line(", ".join(preset["tags"]))),
             Text(preset["id"], style="dim"),
         )
     return table
@@ -39,7 +39,7 @@ def tags_table(tags: Sequence[Fields]) -> Table:
     table.columns[1].justify = table.columns[2].justify = "right"
     for tag in tags:
         table.add_row(
-            Text(sanitize(tag["name"]), style="bold"),
+            Text(one_line(tag["name"]), style="bold"),
             str(tag["jobs"]),
             str(tag["presets"]),
             Text(tag["id"], style="dim"),
@@ -53,7 +53,7 @@ def keys_table(keys: Sequence[Fields]) -> Table:
     table = new_table("name", "begins with", "scopes", "last used", "expires", "id")
     for key in keys:
         table.add_row(
-            Text(sanitize(key["name"]), style="bold"),
+            Text(one_line(key["name"]), style="bold"),
             key["prefix"],
             Text(" ".join(key["scopes"])),
             format_age(parse_time(key["last_used_at"]), now) or "never",
@@ -77,7 +77,7 @@ def event_line(event: Fields) -> Text:
         (f"{format_clock(event['at'])}  ", "dim"),
         f"{event['type']:<20} ",
         (f"{step} " if step else "", "cyan"),
-        sanitize(details),
+        one_line(details),
     )
 
 

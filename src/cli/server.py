@@ -67,7 +67,10 @@ def serve(settings: Settings, listener: socket.socket) -> None:
 
     app = create_app(settings, on_broken=stop_broken)
     config = server_config(
-        app, connection_limit(settings.max_connections), timeout_graceful_shutdown=_SHUTDOWN_SECONDS
+        app,
+        connection_limit(settings.max_connections),
+        prefix=settings.path_prefix,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
     freeze_present_objects()
     collect_requests()

@@ -4,23 +4,30 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from os import putenv
 from pathlib import Path
 from typing import Final
 
 import httpx
+import msgspec
 from msgspec import Struct
 
 from headrace.adapters.private_files import make_private_folder
-from headrace.cli.managed_process import ManagedProcess, Report
+from headrace.cli.listener import find_free_ports
+from headrace.cli.managed_process import ManagedProcess, Report, StartRefusedError
 from headrace.cli.reloading import IMPORTS_SUFFIX, WatchedFiles, watch_changes
+from headrace.cli.start_notice import withdraw_start
 from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings
 
 _READY_SECONDS: Final = 90.0
 _POLL_SECONDS: Final = 0.05
 _API_STOP_SECONDS: Final = 15.0
+_FAULTS_SUFFIX: Final = ".faults"
+
+OnReloaded = Callable[[], Awaitable[None]]
+"""Is called when the service is ready again after files have changed."""
 
 
 class NotReadyError(HeadraceError):
@@ -64,18 +71,23 @@ def export_environment(environment: Mapping[str, str]) -> None:
 class Service:
     """The API and the workers of one spec, each as a process."""
 
-    def __init__(self, spec: ServiceSpec, report: Report) -> None:
+    def __init__(self, spec: ServiceSpec, report: Report, on_reloaded: OnReloaded | None = None) -> None:
         self._spec = spec
         self._report = report
+        self._on_reloaded = on_reloaded
         address = ("--host", spec.host, "--port", str(spec.port))
         self.api = ManagedProcess("api", ["api", *address, "--tied"], spec.logs, report)
         self._run_dir = spec.data_dir / "run"
-        self.workers = [self._managed_worker(number) for number in range(1, spec.workers + 1)]
+        settings = spec.settings
+        ports = find_free_ports(settings.worker_host, settings.worker_port, spec.workers)
+        self.workers = [self._managed_worker(number, port) for number, port in enumerate(ports, start=1)]
         self._reloading: asyncio.Task[None] | None = None
+        self._awaiting_reload: asyncio.Task[None] | None = None
 
-    def _managed_worker(self, number: int) -> ManagedProcess:
+    def _managed_worker(self, number: int, port: int) -> ManagedProcess:
         crash_record = self._run_dir / f"worker-{number}.crash"
-        arguments = ["worker", "--alone", "--tied", "--crash-record", str(crash_record)]
+        arguments = ["worker", "--alone", "--tied", "--crash-record", str(crash_record), "--port", str(port)]
+        arguments += ["--faults", str(self._run_dir / f"worker-{number}{_FAULTS_SUFFIX}")]
         if self._spec.reload:
             arguments += ["--imports", str(self._run_dir / f"worker-{number}{IMPORTS_SUFFIX}")]
         logs = self._spec.logs
@@ -90,6 +102,13 @@ class Service:
             process.start()
         if self._spec.reload:
             self._reloading = asyncio.create_task(self._reload())
+
+    def load_faults(self) -> list[str]:
+        """Return a line for each fault that the workers have found in the sources of pipelines."""
+        faults: dict[str, None] = {}
+        for path in sorted(self._run_dir.glob(f"*{_FAULTS_SUFFIX}")):
+            faults |= dict.fromkeys(msgspec.json.decode(path.read_bytes(), type=list[str]))
+        return list(faults)
 
     async def wait_until_ready(self) -> None:
         """Wait until the API answers and every worker has registered.
@@ -107,6 +126,7 @@ class Service:
                     answer = await client.get("/health/ready")
                     missing = answer.json().get("degraded", [])
                     if answer.status_code == 200 and "worker" not in missing and self._are_announced():
+                        withdraw_start(self._spec.data_dir)
                         return
                     reason = f"away: {', '.join(missing) or 'workers'}"
                 await asyncio.sleep(_POLL_SECONDS)
@@ -123,8 +143,9 @@ class Service:
 
     async def stop(self, hurry: asyncio.Event) -> None:
         """Stop the workers first, so that they can hand back their jobs, then the API."""
-        if self._reloading is not None:
-            self._reloading.cancel()
+        for task in (self._reloading, self._awaiting_reload):
+            if task is not None:
+                task.cancel()
         stop_seconds = self._spec.settings.stop_seconds
         await asyncio.gather(*(worker.stop(stop_seconds, hurry) for worker in self.workers))
         await self.api.stop(_API_STOP_SECONDS, hurry)
@@ -132,6 +153,8 @@ class Service:
             self._report("headrace", "interrupted twice: running steps were killed, their jobs go on later")
 
     def _are_announced(self) -> bool:
+        if self.api.is_restarting:
+            return False
         # Only the logs tell our workers from those of another machine or of an earlier run.
         is_logged = self._spec.settings.log_level in ("debug", "info")
         return all(worker.is_announced for worker in self.workers) or not is_logged
@@ -150,3 +173,17 @@ class Service:
             for worker in self.workers:
                 worker.restart(self._spec.settings.stop_seconds)
             self.api.restart(_API_STOP_SECONDS)
+            if self._awaiting_reload is not None:
+                self._awaiting_reload.cancel()
+            self._awaiting_reload = asyncio.create_task(self._await_reload())
+
+    async def _await_reload(self) -> None:
+        """Call *on_reloaded* when the service is ready again. A refused start ends the whole service."""
+        try:
+            await self.wait_until_ready()
+            if self._on_reloaded is not None:
+                await self._on_reloaded()
+        except StartRefusedError:
+            return
+        except HeadraceError as error:
+            self._report("reload", str(error))

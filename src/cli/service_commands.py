@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 import click
+import msgspec
 
 from headrace.domain.errors import HeadraceError
 from headrace.settings import (
@@ -19,6 +20,7 @@ from headrace.settings import (
     read_settings,
     take_variables,
 )
+from headrace.workers.supervision import Supervision
 
 # The supervisor kills a worker this long before its own time to stop is over.
 _KILL_SECONDS: Final = 0.5
@@ -39,21 +41,47 @@ Example:
 """,
 )
 @click.option("--history", is_flag=True, help="List the revisions and mark the current one; change nothing.")
-def migrate(history: bool) -> None:
+@click.option(
+    "--admin-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Afterwards create an API key with the scope admin in FILE, unless it exists.",
+)
+@click.option(
+    "--metrics-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The same with the scope metrics:read, for Prometheus; the group of FILE may read it.",
+)
+def migrate(history: bool, admin_key: Path | None, metrics_key: Path | None) -> None:
     """Upgrade the database schema to the version of this installation.
 
     Needs HEADRACE_DATABASE_URL. Run it before the first start and after each update. Running it again changes
     nothing. `headrace up` runs it automatically. It also moves events that a wrong clock put into the wrong
     partition: jobs wait for some seconds for each million of them.
     """
+    from headrace.adapters.process_tree import run_below_init
     from headrace.cli.migrate import bring_up_to_date, describe_revisions
 
+    run_below_init()
     settings = _load_settings()
     if history:
         click.echo("\n".join(describe_revisions(settings.database)))
         return
     bring_up_to_date(settings.database)
     click.echo("the database is up to date")
+    if admin_key is not None or metrics_key is not None:
+        _write_first_keys(settings, admin_key, metrics_key)
+
+
+def _write_first_keys(settings: Settings, admin_key: Path | None, metrics_key: Path | None) -> None:
+    from headrace.cli.admin import write_first_key
+    from headrace.domain.accounts.scopes import Scope
+
+    for file, scope, mode in ((admin_key, Scope.ADMIN, 0o600), (metrics_key, Scope.METRICS_READ, 0o640)):
+        if file is not None:
+            is_new = write_first_key(settings, file, scope, mode=mode)
+            click.echo(f"an API key with the scope {scope} {'is now' if is_new else 'is'} in {file}")
 
 
 @click.command(
@@ -117,6 +145,11 @@ Example:
     help="Number of jobs to run at once. [default: HEADRACE_WORKER_CONCURRENCY]",
 )
 @click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port for /metrics and /health; 0: none. [default: HEADRACE_WORKER_PORT]",
+)
+@click.option(
     "--alone", is_flag=True, hidden=True, help="Run as the worker process itself, without its supervisor."
 )
 @click.option("--suspect", is_flag=True, hidden=True, help="Run one suspect, then exit.")
@@ -126,6 +159,9 @@ Example:
     "--imports", type=click.Path(path_type=Path), hidden=True, help="File for the names of imported files."
 )
 @click.option(
+    "--faults", type=click.Path(path_type=Path), hidden=True, help="File for the faults of the sources."
+)
+@click.option(
     "--secrets", type=click.Path(path_type=Path), hidden=True, help="File with settings, which is removed."
 )
 @_TIED
@@ -133,11 +169,13 @@ Example:
 def worker(  # noqa: PLR0913  (the options of a command)
     queues: tuple[str, ...],
     concurrency: int | None,
+    port: int | None,
     alone: bool,
     suspect: bool,
     parent: int | None,
     crash_record: Path | None,
     imports: Path | None,
+    faults: Path | None,
     secrets: Path | None,
     tied: bool,
     restarted: bool,
@@ -149,6 +187,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
     """
     from headrace.adapters.process_tree import end_with_parent
     from headrace.cli.process_exit import terminate_when_stdin_closes
+    from headrace.domain.pipelines.sources import require_sources
     from headrace.workers.supervisor import supervise
 
     if tied:
@@ -157,7 +196,10 @@ def worker(  # noqa: PLR0913  (the options of a command)
         if secrets is not None:
             os.environ.update(take_variables(secrets))
         settings = _load_settings(is_server=True)
+        if port is not None:
+            settings = msgspec.structs.replace(settings, worker_port=port)
         if not alone:
+            require_sources(settings.pipelines)
             if not (tied or restarted):
                 _warn_of_unknown_variables(settings)
             # The worker imports modules from where this process does.
@@ -174,9 +216,9 @@ def worker(  # noqa: PLR0913  (the options of a command)
             queues or ("default",),
             slots,
             only_suspect=suspect,
-            crash_record=crash_record,
-            is_restart=restarted,
-            imports=imports,
+            supervision=Supervision(
+                crash_record=crash_record, is_restart=restarted, imports=imports, faults=faults
+            ),
         )
         with asyncio.Runner(loop_factory=new_worker_loop) as runner:
             runner.run(work)
@@ -190,9 +232,7 @@ async def _work(
     concurrency: int,
     *,
     only_suspect: bool,
-    crash_record: Path | None,
-    is_restart: bool,
-    imports: Path | None,
+    supervision: Supervision,
 ) -> NoReturn:
     """Run the worker, then end the process, even if steps have left tasks in the loop."""
     from headrace.adapters.schema import SchemaBehindError
@@ -203,18 +243,22 @@ async def _work(
     from headrace.workers.main import run_worker
     from headrace.workers.supervisor import REFUSED_EXIT
 
+    monitoring = None
     if only_suspect:
         prefer_oom_kill()
+    elif settings.worker_port:
+        from headrace.workers.monitoring.service import WorkerMonitoring
+
+        monitoring = WorkerMonitoring(settings)
     try:
-        with contextlib.nullcontext() if is_restart else translate_refusals():
+        with contextlib.nullcontext() if supervision.is_restart else translate_refusals():
             await run_worker(
                 settings,
                 queues,
                 concurrency,
                 only_suspect=only_suspect,
-                crash_record=crash_record,
-                is_restart=is_restart,
-                imports=imports,
+                supervision=supervision,
+                monitoring=monitoring,
             )
     except (*TRANSIENT, SchemaBehindError) as error:
         # PostgreSQL may be back, and its schema upgraded, at the next start.

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from headrace.cli.live_renderer import STATE_STYLES
 from headrace.cli.tables import Fields, error_text, new_table
-from headrace.cli.text import sanitize
+from headrace.cli.text import one_line
 from headrace.cli.times import format_age, format_duration, parse_time
 
 _STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled")
@@ -80,7 +80,7 @@ def queues_table(queues: Sequence[Fields], now: datetime) -> Table:
     for queue in queues:
         is_unserved = queue["queued"] and not queue["workers"]
         table.add_row(
-            Text(sanitize(queue["name"]), style="bold"),
+            Text(one_line(queue["name"]), style="bold"),
             _count(queue, "queued"),
             format_age(parse_time(queue["oldest_due_at"]), now),
             f"{queue['running']:,}",
@@ -98,8 +98,8 @@ def workers_table(workers: Sequence[Fields], jobs: Mapping[str, str], now: datet
     for worker in workers:
         runs = [Text(_kinds(worker["running"], jobs), style="cyan")] if jobs else []
         table.add_row(
-            Text(sanitize(worker["id"]), style="bold"),
-            Text(", ".join(worker["queues"])),
+            Text(one_line(worker["id"]), style="bold"),
+            Text(one_line(", ".join(worker["queues"]))),
             f"{len(worker['running'])}/{worker['concurrency']}",
             format_age(parse_time(worker["started_at"]), now).removesuffix(" ago"),
             *runs,

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.live_renderer import STATE_STYLES
-from headrace.cli.text import format_size, sanitize
+from headrace.cli.text import format_size, one_line
 from headrace.cli.times import format_age, format_span, parse_time
 
 Fields = dict[str, Any]
@@ -20,13 +20,13 @@ def pipelines_table(pipelines: Sequence[Fields]) -> Table:
     """Build the table of pipelines: name, version, whether a worker serves it, parameters, description."""
     table = new_table("name", "version", "served", "parameters", "description")
     for pipeline in pipelines:
-        params = Text(_param_names(pipeline["params_schema"]), style="cyan")
+        params = Text(one_line(_param_names(pipeline["params_schema"])), style="cyan")
         table.add_row(
             Text(pipeline["name"], style="bold"),
             str(pipeline["version"]),
             Text("yes") if pipeline["served"] else Text("no worker", style="yellow"),
             params,
-            Text(sanitize(pipeline["description"])),
+            Text(" ".join(one_line(line) for line in pipeline["description"].split("\n"))),
         )
     return table
 
@@ -66,7 +66,7 @@ def show_job(
         grid.add_row("took", format_span(start, end, now))
     grid.add_row("params", Text(short(job["params"])))
     if job["tags"]:
-        grid.add_row("tags", Text(sanitize(", ".join(job["tags"]))))
+        grid.add_row("tags", Text(one_line(", ".join(job["tags"]))))
     if job["error"]:
         grid.add_row("error", error_text(job["error"]))
     if job["result"] is not None:
@@ -87,9 +87,9 @@ def files_table(files: Sequence[Fields]) -> Table:
     table.columns[3].no_wrap = True
     for file in files:
         table.add_row(
-            Text(sanitize(file["name"])),
+            Text(one_line(file["name"])),
             format_size(file["size"]),
-            Text(file["media_type"]),
+            Text(one_line(file["media_type"])),
             Text(file["id"], style="dim"),
         )
     return table
@@ -108,7 +108,7 @@ def state_text(job: Fields) -> Text:
 def error_text(error: Fields) -> Text:
     """Return code and message of an error, and the step that failed, if any."""
     where = f" in {error['step']}" if error.get("step") else ""
-    return Text.assemble((f"{error['code']}{where}: ", "red"), sanitize(error["message"]))
+    return Text.assemble((f"{error['code']}{where}: ", "red"), one_line(error["message"]))
 
 
 def steps_table(steps: Sequence[Fields], now: datetime) -> Table:
@@ -125,7 +125,7 @@ def steps_table(steps: Sequence[Fields], now: datetime) -> Table:
             f"{step['progress']:.0%}",
             format_span(start, end, now),
             Text(
-                sanitize(f"{error['code']}: {error['message']}" if error else step["message"] or ""),
+                one_line(f"{error['code']}: {error['message']}" if error else step["message"] or ""),
                 style="dim",
             ),
         )
@@ -144,7 +144,7 @@ def _param_names(schema: Fields) -> str:
 
 def short(value: Any, max_chars: int = 2_000) -> str:
     """Return *value* as JSON of at most *max_chars* characters."""
-    text = msgspec.json.encode(value).decode()
+    text = one_line(msgspec.json.encode(value).decode())
     return text if len(text) <= max_chars else f"{text[:max_chars]}… ({len(text)} characters)"
 
 

@@ -1,13 +1,27 @@
-"""Makes untrusted text safe for a terminal, and sizes readable. Pure."""
+"""Makes text of others safe to print on one line of a terminal, and sizes readable. Pure."""
 
+import re
 from typing import Final
 
-_CONTROL: Final = dict.fromkeys([*range(32), *range(127, 160)], "�") | {ord("\t"): " ", ord("\n"): "\n"}
+# Control characters end lines and drive terminals; those of right-to-left text reorder their neighbours.
+_UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u2028-\u202e\u2066-\u2069]")
 
 
-def sanitize(text: str) -> str:
-    """Replace the control characters of *text*: a job's log must not control the user's terminal."""
-    return text.translate(_CONTROL)
+def one_line(text: str) -> str:
+    """Return *text* as one line, in which control characters are escapes such as `\\n` and `\\x1b`.
+
+    Log messages, errors and names may hold any character, and must not drive the user's terminal.
+    """
+    return _UNSAFE.sub(_escape, text.rstrip().replace("\t", " "))
+
+
+def safe_lines(text: str) -> str:
+    """Return *text* with its lines, each as `one_line` has it."""
+    return "\n".join(map(one_line, text.split("\n")))
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
 
 
 def format_size(count: int) -> str:

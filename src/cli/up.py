@@ -18,8 +18,10 @@ from headrace.cli.data_dir_lock import DataDirLock, resolve_port
 from headrace.cli.interrupts import Interrupts
 from headrace.cli.migrate import bring_up_to_date
 from headrace.cli.service import Service, ServiceSpec, export_environment
+from headrace.cli.start_notice import announce_start, withdraw_start
 from headrace.cli.up_screen import UpScreen
 from headrace.cli.upkeep import keep_running
+from headrace.domain.pipelines.sources import require_sources
 from headrace.domain.workers.directory import ALIVE_WITHIN
 from headrace.settings import explain_unknown_variables
 
@@ -28,10 +30,12 @@ def run_up(spec: ServiceSpec, console: Console) -> None:
     """Run until Ctrl-C or SIGTERM.
 
     Raises:
-        HeadraceError: a server or process does not start; all others are stopped again.
+        HeadraceError: a source of pipelines does not exist, or a server or process does not start; all others
+            are stopped again.
     """
     configure_logging("error", as_json=False, secrets=spec.settings.secrets)
     refuse_remote(spec.host, spec.settings)
+    require_sources(spec.settings.pipelines)
     screen = UpScreen(console)
     interrupts = Interrupts()
     screen.show_starting(spec)
@@ -60,13 +64,24 @@ def running_servers(spec: ServiceSpec) -> Iterator[tuple[ServiceSpec, Servers]]:
         HeadraceError: the folder, the port or a server cannot be used.
     """
     settings = spec.settings
-    with DataDirLock(spec.data_dir) as lock:
+    with DataDirLock(spec.data_dir) as lock, _announced_start(spec):
         ready = resolve_port(spec, is_abandoned=lock.was_abandoned)
+        announce_start(spec.data_dir, ready.url)
         with run_servers(
             spec.data_dir, postgres=not settings.database_url, redis=not settings.redis_url
         ) as servers:
             _prepare(spec, servers)
             yield ready, servers
+
+
+@contextmanager
+def _announced_start(spec: ServiceSpec) -> Iterator[None]:
+    """Let commands know that the service is starting, until it is ready or the block ends."""
+    announce_start(spec.data_dir, spec.url)
+    try:
+        yield
+    finally:
+        withdraw_start(spec.data_dir)
 
 
 def _prepare(spec: ServiceSpec, servers: Servers) -> None:
@@ -89,14 +104,18 @@ def _database(spec: ServiceSpec, servers: Servers) -> PostgresAddress:
 
 
 async def _run_service(spec: ServiceSpec, servers: Servers, interrupts: Interrupts, screen: UpScreen) -> None:
-    service = Service(spec, screen.report)
+    async def show_reloaded() -> None:
+        served, _ = await fetch_pipeline_names(_database(spec, servers))
+        screen.show_reloaded(served, service.load_faults())
+
+    service = Service(spec, screen.report, show_reloaded)
     with interrupts.listening() as (stop, hurry):
         async with keep_running(servers, screen.report):
             service.start()
             try:
                 if await finished_before(service.wait_until_ready(), stop):
                     served, unserved = await fetch_pipeline_names(_database(spec, servers))
-                    screen.show_ready(spec, served, unserved)
+                    screen.show_ready(spec, served, unserved, service.load_faults())
                     await finished_before(service.wait_until_refused(), stop)
             finally:
                 screen.show_stopping()

@@ -27,6 +27,7 @@ from headrace.domain.pipelines.validator import ParamsValidator
 from headrace.settings import Settings
 from headrace.testing.job_run import JobRun
 from headrace.testing.memory_job import FIRST_HEAD, MemoryJob, Silence
+from headrace.testing.shared_capture import STEP_OUTPUT
 from headrace.workers.attempt.job_files import FileLimits
 from headrace.workers.attempt.runner import Attempt
 from headrace.workers.child.fork_server import ForkServer
@@ -55,8 +56,9 @@ def run(
 ) -> JobRun:
     """Run a pipeline in memory, without servers, and return what has happened.
 
-    Params, items and outputs become JSON and are read again, outputs are checked, and steps that fail are
-    retried as in a worker, but at once. All steps run in this process: those for a `process` in a thread.
+    Params, items and outputs become JSON and are read again, outputs are checked, steps that fail are retried
+    as in a worker, but at once, and what steps print and log is in the job's log. All steps run in this
+    process: those for a `process` in a thread.
 
     *params*: an object of the pipeline's type, or the same as JSON values. *files*: the content of uploaded
     files by the ids that the params name. *max_attempts*: that of the job.
@@ -68,7 +70,7 @@ def run(
     uploads = {UUID(str(file_id)): content for file_id, content in (files or {}).items()}
     with tempfile.TemporaryDirectory(prefix="headrace-test-") as folder:
         job = _run_job(_without_processes(pipeline), encoded, uploads, max_attempts, Path(folder))
-        with _logging():
+        with _logging(), STEP_OUTPUT.captured():
             return _in_own_loop(job)
 
 

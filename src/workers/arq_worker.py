@@ -86,7 +86,9 @@ class HeadraceWorker(Worker):
         self.ended_in_drain: Counter[str] = Counter()
         """The attempts that ended after the worker was to stop, by the state of their job."""
         self.stopping = StopSignal()
-        self.signals = WorkSignals(redis, worker.queues, self.stopping, lambda: self._free_slots)
+        self.signals = WorkSignals(
+            redis, worker.queues, self.stopping, lambda: self._free_slots, monitor=resources.monitor
+        )
         resources.process_slots.offer = self._offer_process_slot
         self.stopping.add_callback(resources.process_slots.serve_more)
 
@@ -145,16 +147,27 @@ class HeadraceWorker(Worker):
         The worker then claims nothing until some of them end. It stops, to be started again, once no other
         job runs, at the latest after ten minutes.
         """
-        abandoned = self._resources.abandoned
-        if abandoned < min(_MAX_ABANDONED_STEPS, self._job_queue.worker.concurrency):
+        if not self.has_too_many_abandoned:
             self._paused_at = None
             return False
         if self._paused_at is None:
             self._paused_at = time.monotonic()
-            _log.error("too_many_abandoned_steps", count=abandoned, running=len(self._attempt_tasks))
+            abandoned, running = self._resources.abandoned, len(self._attempt_tasks)
+            _log.error("too_many_abandoned_steps", count=abandoned, running=running)
         if not self._attempt_tasks or time.monotonic() - self._paused_at > _MAX_PAUSE_SECONDS:
             self.stopping.set()
         return True
+
+    @property
+    def has_too_many_abandoned(self) -> bool:
+        """Whether so many abandoned steps still run that nothing is claimed."""
+        limit = min(_MAX_ABANDONED_STEPS, self._job_queue.worker.concurrency)
+        return self._resources.abandoned >= limit
+
+    @property
+    def id(self) -> str:
+        """The id of this worker in PostgreSQL."""
+        return self._job_queue.worker.id
 
     @property
     def _free_slots(self) -> int:
@@ -198,6 +211,8 @@ class HeadraceWorker(Worker):
 
     def _start(self, claim: Claim) -> None:
         attempt = Attempt(claim, self._resources)
+        if self._resources.monitor is not None:
+            self._resources.monitor.on_start(claim.late_seconds)
         self._publisher.publish([claim.news])
         self._leases.add(attempt)
         task = create_unmarked_task(attempt.run(), claim.lease)

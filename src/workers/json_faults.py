@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from headrace.domain.json_limits import MAX_JSON_DEPTH
 from headrace.domain.pydantic_types import as_builtins, is_pydantic, without_root
+from headrace.workers.unfinished_values import explain_unfinished
 from headrace.workers.value_parts import (
     at_path,
     is_not_finite,
@@ -52,7 +53,9 @@ def _faults(value: Any, path: str, level: int, visited: set[int]) -> Iterator[Va
     yield None
     value = plain_scalar(without_root(value))
     parts = named_parts(value)
-    if is_not_finite(value):
+    if (unfinished := explain_unfinished(value)) is not None:
+        yield ValueFault(at_path(unfinished, path), is_mismatch=False)
+    elif is_not_finite(value):
         yield ValueFault(at_path(number_reason(value), path), is_mismatch=True)
     elif parts is None:
         reason = _refusal(value)

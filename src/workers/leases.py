@@ -13,6 +13,7 @@ from headrace.domain.jobs.attempts.claims import HeldLease
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.workers.attempt.outcome import StopReason
 from headrace.workers.attempt.runner import Attempt
+from headrace.workers.monitor import Monitor
 
 _log = structlog.get_logger(__name__)
 
@@ -24,9 +25,13 @@ _RETRY_SECONDS: Final = 0.3
 class Leases:
     """The attempts that this process runs, by lease, with the loops that renew and cancel them."""
 
-    def __init__(self, job_queue: JobQueue, *, heartbeat_seconds: float) -> None:
+    def __init__(
+        self, job_queue: JobQueue, *, heartbeat_seconds: float, monitor: Monitor | None = None
+    ) -> None:
         self._job_queue = job_queue
         self._heartbeat_seconds = heartbeat_seconds
+        self._monitor = monitor
+        self._beat_at = time.monotonic()
         self._orphans: set[HeldLease] = set()
         self._added_at: dict[HeldLease, float] = {}
         self.attempts: dict[HeldLease, Attempt] = {}
@@ -40,6 +45,11 @@ class Leases:
         lease = attempt.claim.lease
         self.attempts.pop(lease, None)
         self._added_at.pop(lease, None)
+
+    @property
+    def seconds_since_beat(self) -> float:
+        """The time since PostgreSQL has answered a heartbeat, or since the start."""
+        return time.monotonic() - self._beat_at
 
     async def run_heartbeat(self) -> None:
         """Beat until cancelled.
@@ -67,6 +77,7 @@ class Leases:
         """
         began = time.monotonic()
         held = await self._renew(self._unsaved_progress())
+        self._beat_at = time.monotonic()
         for attempt in self.attempts.values():
             attempt.sender.repeat()
         for lease, attempt in list(self.attempts.items()):
@@ -79,6 +90,8 @@ class Leases:
         if stale:
             _log.warning("handing_back_unknown", jobs=[str(job_id) for job_id, _ in stale])
             await self._job_queue.release(sorted(stale))
+            if self._monitor is not None:
+                self._monitor.on_hand_back(len(stale))
         return len(held)
 
     async def stop_cancelled(self) -> int:

@@ -7,7 +7,6 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import structlog
@@ -39,6 +38,7 @@ from headrace.workers.maintenance.quarantine import Quarantine
 from headrace.workers.maintenance.schema_watch import SchemaWatch
 from headrace.workers.maintenance.upkeep import upkeep_loops
 from headrace.workers.maintenance.watchdog import Watchdog
+from headrace.workers.monitoring.interface import Monitoring, serving
 from headrace.workers.outputs import OutputLimits
 from headrace.workers.pools import open_pools
 from headrace.workers.resources import WorkerResources
@@ -57,6 +57,7 @@ from headrace.workers.startup import (
 )
 from headrace.workers.step_output import captured_output
 from headrace.workers.stop_requests import StopRequests
+from headrace.workers.supervision import NO_SUPERVISION, Supervision
 
 _log = structlog.get_logger(__name__)
 
@@ -67,16 +68,12 @@ async def run_worker(
     concurrency: int,
     *,
     only_suspect: bool = False,
-    crash_record: Path | None = None,
-    is_restart: bool = False,
-    imports: Path | None = None,
+    supervision: Supervision = NO_SUPERVISION,
+    monitoring: Monitoring | None = None,
 ) -> None:
     """Serve *queues* until SIGTERM or SIGINT; with *only_suspect*, run one suspect and exit.
 
-    *crash_record*: the file that explains the death of this process to its successor, and that of its
-    predecessor to this one. With it, only the parent process can stop this one: see `StopRequests`.
-    *is_restart*: a predecessor has worked, so that PostgreSQL's refusal of the login may pass. *imports*: the
-    file to which the names of the users' files go that this process has imported.
+    *monitoring* serves the metrics and the probes of this process; None: it has none.
 
     Raises:
         HeadraceError: see `open_worker`.
@@ -90,13 +87,12 @@ async def run_worker(
                 queues,
                 concurrency,
                 only_suspect=only_suspect,
-                crash_record=crash_record,
-                is_restart=is_restart,
-                imports=imports,
+                supervision=supervision,
+                monitoring=monitoring,
             )
         )
         loop = asyncio.get_running_loop()
-        stop_requests = StopRequests(crash_record, running.worker.handle_sig)
+        stop_requests = StopRequests(supervision.crash_record, running.worker.handle_sig)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop_requests.on_signal, number)
         detach_forks(running.crash_record)
@@ -120,32 +116,36 @@ async def open_worker(
     concurrency: int,
     *,
     only_suspect: bool = False,
-    crash_record: Path | None = None,
-    is_restart: bool = False,
-    imports: Path | None = None,
+    supervision: Supervision = NO_SUPERVISION,
+    monitoring: Monitoring | None = None,
 ) -> AsyncIterator["RunningWorker"]:
     """Build a worker with its connections and background loops.
 
-    It serves *queues* once `run_until_stopped` is called. *crash_record*, *is_restart*, *imports*: see
-    `run_worker`.
+    It serves *queues* once `run_until_stopped` is called. For *monitoring* see `run_worker`.
 
     Raises:
         HeadraceError: the start cannot succeed: HEADRACE_PIPELINES names nothing, or Redis cannot be used.
     """
     async with AsyncExitStack() as stack:
+        monitor = None if monitoring is None else monitoring.metrics
         outages = await stack.enter_async_context(followed_outages(settings))
         pools = await open_pools(settings, outages.postgresql, stack)
         pool = pools.statements
         # Users' modules may take long to import, while the leases of the predecessor run out.
-        predecessor = Predecessor(crash_record)
+        predecessor = Predecessor(supervision.crash_record)
         await predecessor.rescue(pool)
         loaded = load_pipelines(settings)
-        imported_files = ImportedFiles(imports, loaded.failures)
+        imported_files = ImportedFiles(supervision.imports, loaded.failures)
         fork_server = await stack.enter_async_context(running_fork_server(loaded, settings))
         redis = await open_redis(settings.redis, stack, outages.redis.report)
         registrar = Registrar(pool, loaded.pipelines.values(), may_replace=settings.env == "local")
         loaded = await register_pipelines(
-            pool, registrar, loaded, only_check=only_suspect, is_restart=is_restart
+            pool,
+            registrar,
+            loaded,
+            only_check=only_suspect,
+            is_restart=supervision.is_restart,
+            faults=supervision.faults,
         )
         worker = Worker(
             id=f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid4().hex[:6]}",
@@ -154,17 +154,23 @@ async def open_worker(
             concurrency=concurrency,
             lease=timedelta(seconds=settings.lease_seconds),
         )
-        scratch = stack.enter_context(scratch_folder())
-        job_log = JobLog(settings.log_level)
+        scratch, job_log = stack.enter_context(scratch_folder()), JobLog(settings.log_level)
         await predecessor.rescue(pool)
-        record = CrashRecord(crash_record, worker.id)
-        publisher, bell = RedisPublisher(redis, MessageSigner(settings.secret_key)), Doorbell(redis)
-        write_queue = JobQueue(pools.writes, worker)
+        record = CrashRecord(supervision.crash_record, worker.id)
+        bell = Doorbell(redis, None if monitor is None else monitor.on_ring)
+        publisher, write_queue = (
+            RedisPublisher(redis, MessageSigner(settings.secret_key)),
+            JobQueue(pools.writes, worker),
+        )
         await warm_up(write_queue)
-        commit = GroupCommit(write_queue.write, publisher)
+        commit = GroupCommit(write_queue.write, publisher, None if monitor is None else monitor.on_batch)
         estimators = EtaEstimators(loaded.pipelines.values(), StepTimesRepository(pool))
-        job_queue = JobQueue(pool, worker, estimators.by_version)
-        leases = Leases(JobQueue(pools.heartbeat, worker), heartbeat_seconds=settings.heartbeat_seconds)
+        job_queue = JobQueue(
+            pool, worker, estimators.by_version, None if monitor is None else monitor.on_losses
+        )
+        leases = Leases(
+            JobQueue(pools.heartbeat, worker), heartbeat_seconds=settings.heartbeat_seconds, monitor=monitor
+        )
         blobs = await open_blobs(settings, outages.storage)
         arq_worker = HeadraceWorker(
             redis=redis,
@@ -190,6 +196,7 @@ async def open_worker(
                 step_log_level=settings.step_log_level,
                 logs_json=settings.env == "production",
                 secrets=settings.secrets,
+                monitor=monitor,
             ),
             leases=leases,
             publisher=publisher,
@@ -198,7 +205,7 @@ async def open_worker(
             only_suspect=only_suspect,
         )
         fork_server.call_on_end(arq_worker.stopping.set)
-        predecessor.announce(publisher, bell, queues)
+        predecessor.announce(publisher, bell, queues, monitor)
         quarantine = Quarantine(
             job_queue,
             settings,
@@ -221,7 +228,7 @@ async def open_worker(
                 estimators.run(),
                 SchemaWatch(pool, arq_worker.stopping.set).run(),
                 *(() if only_suspect else (quarantine.run(), notices.run())),
-                *(() if imports is None else (imported_files.run(),)),
+                *(() if supervision.imports is None else (imported_files.run(),)),
                 *upkeep_loops(
                     pool,
                     job_queue,
@@ -234,6 +241,7 @@ async def open_worker(
                 ),
             )
         ]
+        await stack.enter_async_context(serving(monitoring, arq_worker, leases, pools, outages))
         commit_task = asyncio.create_task(commit.run())
         _log.info("worker_ready", worker=worker.id, queues=queues, concurrency=concurrency)
         try:
@@ -247,13 +255,17 @@ async def open_worker(
             await publisher.drain()
             await sign_off(job_queue)
             job_log.flush()
-        ended = arq_worker.ended_in_drain
-        _log.info(
-            "worker_stopped",
-            worker=worker.id,
-            handed_back=ended["queued"],
-            finished=ended.total() - ended["queued"],
-        )
+        _log_end(arq_worker)
+
+
+def _log_end(worker: HeadraceWorker) -> None:
+    ended = worker.ended_in_drain
+    _log.info(
+        "worker_stopped",
+        worker=worker.id,
+        handed_back=ended["queued"],
+        finished=ended.total() - ended["queued"],
+    )
 
 
 class RunningWorker:

@@ -1,6 +1,7 @@
 """Encodes what an author's code returns as JSON, if it is what its annotation says and can be read again."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +12,7 @@ from headrace.domain.pipelines.definition import Node
 from headrace.workers.comparisons import compares_all
 from headrace.workers.json_faults import ENCODER, NOT_ENCODABLE, find_fault, find_nul
 from headrace.workers.losses import are_equal, find_loss
+from headrace.workers.unfinished_values import explain_unfinished
 from headrace.workers.value_parts import at_path
 from headrace.workers.values import OutputError, error_text
 
@@ -52,7 +54,7 @@ def compute_items(node: Node, params: Any, limit: int) -> list[str]:
     """
     parts: list[str] = []
     size = 2
-    for index, item in enumerate(node.for_each(params) if node.for_each is not None else ()):
+    for index, item in enumerate(_call_for_each(node, params)):
         if index == MAX_ITEMS:
             raise OutputError("items_invalid", f"step {node.name!r} has more than {MAX_ITEMS} items")
         subject = f"item {index} of step {node.name!r}"
@@ -67,6 +69,14 @@ def compute_items(node: Node, params: Any, limit: int) -> list[str]:
         _check_depth(encoded, MAX_JSON_DEPTH - 1, subject)
         parts.append(_check(item, encoded, node.decode_item, node.item_type, subject, "items_invalid"))
     return parts
+
+
+def _call_for_each(node: Node, params: Any) -> Iterable[Any]:
+    items = () if node.for_each is None else node.for_each(params)
+    # A plain generator is iterated like a list.
+    if not inspect.isgenerator(items) and (reason := explain_unfinished(items)) is not None:
+        raise OutputError("items_invalid", f"the items of step {node.name!r} are not there: {reason}")
+    return items
 
 
 class OutputLimits(msgspec.Struct, frozen=True):

@@ -1,5 +1,6 @@
 """Opens the connections of a worker to PostgreSQL: one pool for each patience."""
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Final
@@ -22,6 +23,11 @@ class WorkerPools(Struct, frozen=True):
     statements: StatementPool
     writes: StatementPool
     heartbeat: StatementPool
+
+    def in_use(self) -> dict[str, Callable[[], int]]:
+        """Return functions that count the connections in use, by the name of their pool."""
+        pools = {"statements": self.statements, "writes": self.writes, "heartbeat": self.heartbeat}
+        return {name: pool.count_in_use for name, pool in pools.items()}
 
 
 async def open_pools(settings: Settings, postgresql: Outage, stack: AsyncExitStack) -> WorkerPools:

@@ -16,6 +16,7 @@ from headrace.workers.attempt.job_files import FileLimits
 from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.crash_record import CrashRecord
 from headrace.workers.job_log import JobLog
+from headrace.workers.monitor import Monitor
 from headrace.workers.outputs import OutputLimits
 from headrace.workers.slots import Slots
 
@@ -27,8 +28,8 @@ class WorkerResources(Struct, kw_only=True):
     *thread_slots* come in addition to the one thread that each attempt may always use.
     *retries_at_once*: tries follow each other without a pause, as in an author's tests. *step_log_level* is
     the level from which on `logging` of steps is in the logs of jobs. *log_level*, *logs_json* and *secrets*
-    are for the logs of step processes. *abandoned* counts the calls of an author's code that still run
-    although their tries are over.
+    are for the logs of step processes. *monitor* receives what the worker's metrics count. *abandoned* counts
+    the calls of an author's code that still run although their tries are over.
     """
 
     pipelines: dict[tuple[str, int], Pipeline]
@@ -51,6 +52,7 @@ class WorkerResources(Struct, kw_only=True):
     step_log_level: str
     logs_json: bool
     secrets: tuple[str, ...]
+    monitor: Monitor | None = None
     retries_at_once: bool = False
     abandoned: int = 0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
+import msgspec
 import structlog
 from arq.connections import ArqRedis
 
@@ -36,6 +37,7 @@ from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.child.server import Load
 from headrace.workers.containment import call_in_thread
 from headrace.workers.crash_record import read_death
+from headrace.workers.monitor import Monitor
 
 _log = structlog.get_logger(__name__)
 
@@ -104,12 +106,19 @@ def _log_removal(removal: "asyncio.Future[int]") -> None:
 
 
 async def register_pipelines(
-    database: Database, registrar: Registrar, loaded: Loaded, *, only_check: bool, is_restart: bool
+    database: Database,
+    registrar: Registrar,
+    loaded: Loaded,
+    *,
+    only_check: bool,
+    is_restart: bool,
+    faults: Path | None = None,
 ) -> Loaded:
     """Store the pipelines in the database; return those that this worker may serve.
 
     A pipeline that is refused is logged and left out. Wait a minute for PostgreSQL and its schema.
-    *only_check*: write nothing. *is_restart*: wait as well while PostgreSQL refuses the login.
+    *only_check*: write nothing. *is_restart*: wait as well while PostgreSQL refuses the login. *faults*: the
+    file to which goes what is wrong with the sources and the pipelines, for `headrace up`.
 
     Raises:
         SchemaAheadError: this release is too old for the schema.
@@ -130,14 +139,24 @@ async def register_pipelines(
                 _log.warning("waiting_for_postgresql", error=logged)
             await asyncio.sleep(_REGISTER_PAUSE_SECONDS)
         else:
-            return _without_refused(loaded, refusals)
+            served = _without_refused(loaded, refusals)
+            if faults is not None:
+                _write_faults(faults, served.faults())
+            return served
     raise AssertionError
 
 
 def _without_refused(loaded: Loaded, refusals: Sequence[PipelineRefusedError]) -> Loaded:
     for refusal in refusals:
         _log.error("pipeline_refused", reason=str(refusal))
-    return loaded.without({(refusal.name, refusal.version) for refusal in refusals})
+    served = loaded.without({(refusal.name, refusal.version) for refusal in refusals})
+    return msgspec.structs.replace(served, refusals=[str(refusal) for refusal in refusals])
+
+
+def _write_faults(path: Path, faults: list[str]) -> None:
+    part = path.with_suffix(".faults-part")
+    part.write_bytes(msgspec.json.encode(faults))
+    part.replace(path)
 
 
 async def warm_up(write_queue: JobQueue) -> None:
@@ -206,11 +225,15 @@ class Predecessor:
         self._death = None
         self._news = news
 
-    def announce(self, publisher: RedisPublisher, bell: Doorbell, queues: tuple[str, ...]) -> None:
+    def announce(
+        self, publisher: RedisPublisher, bell: Doorbell, queues: tuple[str, ...], monitor: Monitor | None
+    ) -> None:
         """Publish what `rescue` has changed."""
         if self._news:
             publisher.publish(self._news)
             bell.ring(queues)
+            if monitor is not None:
+                monitor.on_losses(len(self._news))
 
 
 async def sign_off(job_queue: JobQueue) -> None:

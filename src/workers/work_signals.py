@@ -12,6 +12,7 @@ from headrace.adapters import doorbell
 from headrace.adapters.redis_client import REDIS_ERRORS, report_failure
 from headrace.adapters.tasks import cancel_and_wait
 from headrace.workers.attempt.waiting import StopSignal, wait_first
+from headrace.workers.monitor import Monitor
 
 # Delayed jobs come due without a ring, so a poll must follow within a second.
 POLL_SECONDS: Final = 0.8
@@ -26,11 +27,14 @@ class WorkSignals:
         queues: Sequence[str],
         stopping: StopSignal,
         count_free_slots: Callable[[], int],
+        *,
+        monitor: Monitor | None = None,
     ) -> None:
         self._redis = redis
         self._queues = queues
         self._stopping = stopping
         self._count_free_slots = count_free_slots
+        self._monitor = monitor
         self._redis_paused_until = 0.0
         self._pace = doorbell.RingPace()
         self._clear_task: asyncio.Task[None] | None = None
@@ -44,7 +48,10 @@ class WorkSignals:
             self._notice.set_result(None)
 
     def on_claim(self, jobs: int) -> None:
-        self._pace.on_claim(jobs)
+        """Record that a claim has found that many *jobs*."""
+        was_rung = self._pace.on_claim(jobs)
+        if was_rung and self._monitor is not None:
+            self._monitor.on_ring("claimed" if jobs else "in_vain")
 
     async def wait(self, others: Sequence["asyncio.Future[Any]"]) -> None:
         """Wait for a ring, a notice or one of *others*, at most for a second."""

@@ -1,6 +1,8 @@
 """`headrace admin create-key` makes a key before anybody can sign in, and a start says that nobody can."""
 
 import asyncio
+import re
+import stat
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -8,11 +10,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy import func, select
 from structlog.testing import capture_logs
 
+from headrace.cli.admin import KeyNotWrittenError, write_first_key
 from headrace.cli.start_checks import check_start
 from headrace.domain.accounts.console import ConsoleService
 from headrace.domain.accounts.models import ApiKey
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.database import DatabaseAwayError
 from headrace.settings import Settings
 from support.harness import Api
 from support.patience import PATIENCE_SECONDS
@@ -89,3 +95,89 @@ async def test_a_start_warns_while_nobody_can_sign_in(api: Api, settings: Settin
     after = await asyncio.to_thread(start_lines, settings)
 
     assert (before, after) == (["nobody_can_sign_in"], [])
+
+
+async def test_a_migration_makes_the_first_keys_once(api: Api, settings: Settings, tmp_path: Path) -> None:
+    admin, metrics = tmp_path / "admin-key", tmp_path / "metrics-key"
+
+    output = [await asyncio.to_thread(migrate, settings, admin, metrics) for _ in range(2)]
+
+    keys = {file: file.read_text().strip() for file in (admin, metrics)}
+    me = (await api.http.get("/api/v1/me", headers=bearer(keys[admin]))).json()
+    assert (me["is_admin"], await count_keys(api)) == (True, 2)
+    assert stat.S_IMODE(admin.stat().st_mode) == 0o600
+    assert stat.S_IMODE(metrics.stat().st_mode) == 0o640
+    assert sorted(names_in(tmp_path)) == ["admin-key", "metrics-key"]
+    assert f"is now in {admin}" in output[0]
+    assert f"is in {admin}" in output[1]
+    assert not [key for key in keys.values() if key in "".join(output)]
+
+
+async def test_prometheus_reads_metrics_and_nothing_else_with_its_first_key(
+    api: Api, settings: Settings, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(write_first_key, settings, tmp_path / "key", Scope.METRICS_READ)
+    headers = bearer((tmp_path / "key").read_text().strip())
+
+    statuses = [
+        (await api.http.get(path, headers=headers)).status_code
+        for path in ("/metrics", "/api/v1/jobs", "/api/v1/users")
+    ]
+
+    assert statuses == [200, 403, 403]
+
+
+async def test_nobody_can_guess_the_name_of_the_user_of_the_first_key(
+    api: Api, settings: Settings, tmp_path: Path
+) -> None:
+    names = set()
+    for name in ("one", "two"):
+        await asyncio.to_thread(write_first_key, settings, tmp_path / name, Scope.ADMIN)
+        headers = bearer((tmp_path / name).read_text().strip())
+        names.add((await api.http.get("/api/v1/me", headers=headers)).json()["username"])
+
+    assert len(names) == 2
+    assert all(re.fullmatch(r"admin-[0-9a-f]{16}", name) for name in names)
+
+
+async def test_a_first_key_that_cannot_be_written_is_not_in_the_database(
+    api: Api, settings: Settings, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyNotWrittenError, match="cannot write the first key to"):
+        await asyncio.to_thread(write_first_key, settings, tmp_path / "missing" / "key", Scope.ADMIN)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(KeyNotWrittenError, match="not a directory"):
+        await asyncio.to_thread(write_first_key, settings, tmp_path / "file" / "key", Scope.ADMIN)
+
+    assert await count_keys(api) == 0
+
+
+async def test_a_first_key_that_the_database_refuses_leaves_no_file(
+    settings: Settings, tmp_path: Path
+) -> None:
+    away = msgspec.structs.replace(settings, database_url="postgresql://me@127.0.0.1:1/none")
+
+    with pytest.raises(DatabaseAwayError):
+        await asyncio.to_thread(write_first_key, away, tmp_path / "key", Scope.ADMIN)
+
+    assert names_in(tmp_path) == []
+
+
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def count_keys(api: Api) -> int:
+    async with api.app.state.services.sessions.begin() as session:
+        return int(await session.scalar(select(func.count()).select_from(ApiKey)))
+
+
+def migrate(settings: Settings, admin: Path, metrics: Path) -> str:
+    return subprocess.run(
+        [COMMAND, "migrate", "--admin-key", str(admin), "--metrics-key", str(metrics)],
+        env=settings.environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
+    ).stdout

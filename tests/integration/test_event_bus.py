@@ -1,9 +1,11 @@
-"""A failed subscription is repeated."""
+"""Subscriptions travel together, and one that failed is repeated."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 
 from headrace.adapters import event_bus
 from headrace.adapters.event_bus import EventBus
@@ -28,16 +30,59 @@ async def bus(redis_url: str) -> AsyncIterator[EventBus]:
     await close_redis(redis)
 
 
+async def subscribe_calls(redis: Redis, command: str = "subscribe") -> int:
+    calls: int = (await redis.info("commandstats")).get(f"cmdstat_{command}", {"calls": 0})["calls"]
+    return calls
+
+
+async def test_streams_that_open_and_end_together_share_a_command(bus: EventBus, redis_url: str) -> None:
+    channels = [f"many:{number}" for number in range(1_000)]
+    redis = build_redis(redis_url)
+    await redis.config_resetstat()
+
+    assert all(await asyncio.gather(*(bus.subscribe(channel, lambda _: None) for channel in channels)))
+    for channel in channels:
+        bus.unsubscribe(channel)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await redis.pubsub_channels("many:*"):
+            await asyncio.sleep(0.01)
+
+    assert (await subscribe_calls(redis), await subscribe_calls(redis, "unsubscribe")) == (1, 1)
+    await close_redis(redis)
+
+
+async def test_a_stream_that_opens_while_the_last_one_of_its_job_ends_stays_subscribed(
+    bus: EventBus, redis_url: str
+) -> None:
+    received = asyncio.Event()
+    assert await bus.subscribe("busy", lambda _: None)
+
+    bus.unsubscribe("busy")
+    assert await bus.subscribe("busy", lambda _: received.set())
+    # The command of a later subscription is sent after those of earlier ones.
+    assert await bus.subscribe("later", lambda _: None)
+
+    publisher = build_redis(redis_url)
+    assert await publisher.publish("busy", SIGNER.encode("busy", EventsMessage([]))) == 1
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await received.wait()
+    await close_redis(publisher)
+
+
 async def test_an_unconfirmed_subscription_is_repeated_by_the_next_check(
     bus: EventBus, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_bus, "_CONFIRM_SECONDS", 0.05)
     received = asyncio.Event()
-    async with bus._commands:
-        confirmed = await bus.subscribe("deaf", lambda _: received.set())
-    assert not confirmed
 
-    await bus.resubscribe()
+    async def lost(*_channels: str) -> None:
+        raise ConnectionResetError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(event_bus, "_CONFIRM_SECONDS", 0.05)
+        patch.setattr(PubSub, "subscribe", lost)
+        assert not await bus.subscribe("deaf", lambda _: received.set())
+
+    bus.resubscribe()
 
     publisher = build_redis(redis_url)
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -52,7 +97,8 @@ async def test_a_confirmed_subscription_is_not_repeated(bus: EventBus, redis_url
     redis = build_redis(redis_url)
     await redis.config_resetstat()
 
-    await bus.resubscribe()
+    bus.resubscribe()
+    assert await bus.subscribe("another", lambda _: None)
 
-    assert "cmdstat_subscribe" not in await redis.info("commandstats")
+    assert await subscribe_calls(redis) == 1
     await close_redis(redis)

@@ -54,9 +54,9 @@ INVALID_PRESETS: list[tuple[Any, list[str]]] = [
     ({"title": "x" * 201, "pipeline": "noop", "params": {}}, ["$.title"]),
     ({"title": None, "pipeline": "noop", "params": {}}, ["$.title"]),
     ({"title": "T", "description": "x" * 1001, "pipeline": "noop", "params": {}}, ["$.description"]),
-    ({"title": "T", "pipeline": "noop", "params": {}, "colour": 1}, ["$"]),
+    ({"title": "T", "pipeline": "noop", "params": {}, "colour": 1}, ["$.colour"]),
     ({"title": "T", "pipeline": "nowhere", "params": {}}, ["$.pipeline"]),
-    ({"title": "T", "pipeline": "ticks", "params": {"count": 0, "x": 1}}, ["$.params", "$.params.count"]),
+    ({"title": "T", "pipeline": "ticks", "params": {"count": 0, "x": 1}}, ["$.params.count", "$.params.x"]),
     (
         {"title": "T", "pipeline": "shootout", "params": {"chains": [{"name": "A", "blocks": [{}]}]}},
         ["$.params.chains[0].blocks[0]"],
@@ -131,8 +131,8 @@ BAD_PATCHES: list[tuple[Any, str]] = [
     ({"params": None}, "$.params"),
     ({"tags": None}, "$.tags"),
     ({"params": {"count": "many"}}, "$.params.count"),
-    ({"pipeline": "noop"}, "$.params"),
-    ({"id": UNKNOWN}, "$"),
+    ({"pipeline": "noop"}, "$.params.count"),
+    ({"id": UNKNOWN}, "$.id"),
 ]
 
 
@@ -279,8 +279,8 @@ async def test_running_a_preset_submits_a_job_with_its_params(ada: Api) -> None:
 BAD_RUNS: list[tuple[bytes, int, str | None]] = [
     (b"{", 400, None),
     (b"[]", 422, "$"),
-    (b'{"pipeline": "noop"}', 422, "$"),
-    (b'{"params": {}}', 422, "$"),
+    (b'{"pipeline": "noop"}', 422, "$.pipeline"),
+    (b'{"params": {}}', 422, "$.params"),
     (b'{"priority": 10}', 422, "$.priority"),
     (b'{"run_at": "9999-12-31T23:59:59-14:00"}', 422, "$.run_at"),
 ]

@@ -104,7 +104,8 @@ async def test_waiting_connections_make_room_for_requests(settings: Settings) ->
 
 async def test_health_is_answered_while_streams_hold_all_connections(settings: Settings) -> None:
     await register_pipelines(settings)
-    async with serving(replace(settings, max_connections=3)) as api, AsyncExitStack() as stack:
+    below = replace(settings, max_connections=3, public_url="http://localhost/below")
+    async with serving(below) as api, AsyncExitStack() as stack:
         job = await api.submit("noop", run_at="2100-01-01T00:00:00Z")
         await api.http.aclose()
         stream = f"GET /api/v1/jobs/{job['id']}/stream HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
@@ -116,11 +117,13 @@ async def test_health_is_answered_while_streams_hold_all_connections(settings: S
             await response_to(await stack.enter_async_context(connect(api)), request)
             for request in (GET_DOCS, GET_LIVE.replace(b"live", b"nothing"))
         ]
-        health = await stack.enter_async_context(connect(api))
-        health[1].write(GET_LIVE)
-        status_line = await asyncio.wait_for(health[0].readline(), PATIENCE_SECONDS)
+        status_lines = []
+        for request in (GET_LIVE, GET_LIVE.replace(b"/health", b"/below/health")):
+            health = await stack.enter_async_context(connect(api))
+            health[1].write(request)
+            status_lines.append(await asyncio.wait_for(health[0].readline(), PATIENCE_SECONDS))
 
-    assert status_line.startswith(b"HTTP/1.1 200 ")
+    assert [line[:13] for line in status_lines] == [b"HTTP/1.1 200 "] * 2
     for response in refused:
         assert response.startswith(b"HTTP/1.1 503 ")
         assert b'"code":"too_many_connections"' in response

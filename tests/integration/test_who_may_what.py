@@ -83,7 +83,7 @@ async def test_foreign_objects_look_like_missing_objects(api: Api) -> None:
     ada, bob = Person(api, "ada"), Person(api, "bob")
 
     for route in ROUTES:
-        if route.scope in ("admin", "metrics:read") or not set(route.parameters) - {"name", "tone_id"}:
+        if route.is_for_admins or not set(route.parameters) - {"name", "tone_id"}:
             continue
         ids = await objects(ada)
         foreign = await ask(api, route, route.at(ids), bob.headers)
@@ -99,7 +99,7 @@ async def test_lists_contain_no_foreign_objects(api: Api) -> None:
 
     for route in ROUTES:
         reads = route.method in ("GET", "WS") or route.operation == "queryGraph"
-        if route.parameters or not reads or route.scope == "admin":
+        if route.parameters or not reads or route.is_for_admins:
             continue
         status, body = await ask(api, route, route.path, bob.headers)
 
@@ -137,7 +137,7 @@ async def test_owners_and_admins_are_allowed_on_their_routes(api: Api, who: str)
 
         if route.operation in NOT_HERE:
             assert status == 404, route
-        elif route.scope in ("admin", "metrics:read") and who != "root":
+        elif route.is_for_admins and who != "root":
             assert status == code(route, 403), route
         else:
             # 409: the caller may do it; only the state of the object forbids it.

@@ -162,6 +162,14 @@ def test_list_commands_show_jobs_pipelines_and_steps(service: Up) -> None:
     ("arguments", "status", "message"),
     [
         (["submit", "nope"], 1, "there is no pipeline 'nope'"),
+        (["submit", "tiks"], 1, "there is no pipeline 'tiks' (did you mean 'ticks'?); list pipelines with"),
+        (
+            ["submit", "ticks", "--params", '{"cuont": 3}'],
+            1,
+            'there is no field "cuont"; did you mean "count"?',
+        ),
+        (["presets", "save", "few", "tiks"], 1, "there is no pipeline 'tiks' (did you mean 'ticks'?)"),
+        (["pipelines", "--remove", "tiks"], 1, "there is no pipeline 'tiks' (did you mean 'ticks'?)"),
         (["submit", "nope", "--watch"], 3, "there is no pipeline 'nope'"),
         (["submit", "ticks", "--params", '{"count": "many"}'], 1, '$.params.count: "many" is not of type'),
         (["submit", "ticks", "--params", "{"], 2, "it is not JSON: input data was truncated"),

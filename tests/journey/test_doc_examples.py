@@ -62,7 +62,7 @@ def test_the_tasks_in_the_pipeline_guide_run() -> None:
 
 def test_the_models_in_the_pipeline_guide_are_params() -> None:
     pipeline: Pipeline = module_of(
-        block_with("docs/pipelines.md", "class Circle(BaseModel)"), "models"
+        block_with("docs/pipeline-values.md", "class Circle(BaseModel)"), "models"
     ).drawings
     params = {"title": "a", "shapes": [{"kind": "circle", "radius": 1}, {"kind": "square", "side": 2}]}
     assert run(pipeline, params).state == "succeeded"
@@ -73,7 +73,9 @@ def test_the_models_in_the_pipeline_guide_are_params() -> None:
 def test_the_tests_in_the_pipeline_guide_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     counting = module_of(block_with("docs/pipelines.md", "line_count = Pipeline("), "counting")
     monkeypatch.setitem(sys.modules, "counting", counting)
-    tests = module_of(block_with("docs/pipelines.md", "from headrace.testing import run"), "test_counting")
+    tests = module_of(
+        block_with("docs/testing-pipelines.md", "from headrace.testing import run"), "test_counting"
+    )
     tests.test_the_lines_of_all_files_are_counted()
     tests.test_an_empty_file_fails_the_job_at_once()
 

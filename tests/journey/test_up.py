@@ -17,7 +17,6 @@ from journey.starting import (
     over_folder,
     running,
     temporary_folder,
-    until,
     until_gone,
     up,
 )
@@ -239,6 +238,14 @@ def test_reload_restarts_the_parts_with_the_changed_module(folder: Path, tmp_pat
         module.write_text(source.replace("NAME", "second"))
 
         assert "mine.py changed" in ready.command.line("reload")
-        until(lambda: log.read_text().count("worker_ready") == 2)
-        until(lambda: ready.call("pipelines").returncode == 0)
+        assert "ready again; pipelines: " in (served := ready.command.line("reload"))
+        assert "second" in served
+        assert log.read_text().count("worker_ready") == 2
         assert ready.call("submit", "second", "--watch").returncode == 0
+
+        module.write_text("undefined_name")
+
+        assert "mine.py changed" in ready.command.line("reload")
+        assert ready.command.line("correct it and save the file").startswith(
+            f"reload    {module}:1: NameError: name 'undefined_name' is not defined; "
+        )

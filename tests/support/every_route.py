@@ -12,6 +12,7 @@ from litestar.routes import HTTPRoute, WebSocketRoute
 
 from headrace.api.middleware.access import is_public
 from headrace.app import create_app
+from headrace.domain.accounts.scopes import ADMIN_SCOPES
 from headrace.settings import Settings
 from support.harness import Api
 from support.patience import PATIENCE_SECONDS, open_socket
@@ -79,6 +80,10 @@ class Route(msgspec.Struct, frozen=True):
     @property
     def parameters(self) -> list[str]:
         return re.findall(r"{(\w+)", self.path)
+
+    @property
+    def is_for_admins(self) -> bool:
+        return self.scope in ADMIN_SCOPES
 
     def at(self, ids: dict[str, str]) -> str:
         """Return the path with these ids in it."""

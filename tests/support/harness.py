@@ -20,6 +20,7 @@ from headrace.api.server.config import server_config
 from headrace.app import create_app
 from headrace.settings import Settings
 from headrace.workers.main import RunningWorker, open_worker
+from headrace.workers.monitoring.interface import Monitoring
 from support.patience import PATIENCE_SECONDS, open_socket
 from support.scratch import make_server_folder
 
@@ -91,7 +92,7 @@ async def open_api(address: str) -> AsyncIterator[Api]:
 async def serving(settings: Settings) -> AsyncIterator[Api]:
     """Run the API of *settings* in the event loop of the tests."""
     app = create_app(settings)
-    server = QuietServer(server_config(app, settings.max_connections, port=0))
+    server = QuietServer(server_config(app, settings.max_connections, prefix=settings.path_prefix, port=0))
     running = asyncio.create_task(server.serve())
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not server.started:
@@ -126,10 +127,13 @@ async def register_pipelines(settings: Settings) -> None:
 
 @asynccontextmanager
 async def working(
-    settings: Settings, concurrency: int = 20, queues: tuple[str, ...] = ("default",)
+    settings: Settings,
+    concurrency: int = 20,
+    queues: tuple[str, ...] = ("default",),
+    monitoring: Monitoring | None = None,
 ) -> AsyncIterator[RunningWorker]:
     """Run a worker in the event loop of the tests."""
-    async with open_worker(settings, queues, concurrency) as running:
+    async with open_worker(settings, queues, concurrency, monitoring=monitoring) as running:
         task = asyncio.create_task(running.run_until_stopped())
         try:
             yield running

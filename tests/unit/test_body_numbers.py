@@ -1,4 +1,4 @@
-"""Numbers in the body of a request, as docs/pipelines.md describes what becomes of them."""
+"""Numbers in the body of a request, as docs/pipeline-values.md describes what becomes of them."""
 
 import msgspec
 import pytest

@@ -1,13 +1,13 @@
 """Valid and invalid pipeline definitions."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from msgspec import Struct
 
-from headrace import Pipeline, PipelineDefinitionError, StepContext, step
+from headrace import Pipeline, PipelineDefinitionError, StepContext, step, task
 
 
 class Params(Struct):
@@ -115,9 +115,38 @@ def no_weight() -> None:
     pipeline().add(plain, weight=0)
 
 
+def generator() -> None:
+    @step
+    def counting(context: StepContext[Params]) -> Iterator[int]:
+        yield 1
+
+
+def async_generator() -> None:
+    @step
+    async def counting(context: StepContext[Params]) -> AsyncIterator[int]:
+        yield 1
+
+
+def generator_as_a_task() -> None:
+    @task
+    def counting() -> Iterator[int]:
+        yield 1
+
+
+def async_items() -> None:
+    async def items(params: Params) -> list[int]:
+        return params.items
+
+    pipeline().add(each, for_each=items)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "mistake",
     [
+        generator,
+        async_generator,
+        generator_as_a_task,
+        async_items,
         async_in_process,
         sync_in_loop,
         no_arguments,

@@ -50,6 +50,13 @@ def test_a_refused_start_of_the_api_imports_no_web_framework() -> None:
     assert modules & (FRAMEWORKS | {"sqlalchemy"}) == set()
 
 
+def test_an_api_imports_nothing_that_the_small_demo_is_installed_without() -> None:
+    modules = modules_of("import headrace.cli.server, headrace.app")
+
+    assert "litestar" in modules
+    assert modules & {"faker", "polyfactory"} == set()
+
+
 def test_migrations_run_without_the_models() -> None:
     modules = modules_of("import headrace.adapters.migrations")
 

@@ -6,15 +6,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from headrace.domain.pipelines.loading import (
-    SourceNotFoundError,
+    RENAME_ADVICE,
     import_path,
     load,
     load_all,
     load_with_path,
 )
+from headrace.domain.pipelines.sources import SourceNotFoundError, expand, require_sources
 from support.patience import PATIENCE_SECONDS
 
 FLOW = """
@@ -313,12 +315,61 @@ def test_a_missing_source_is_reported_with_its_setting(source: str) -> None:
         load_all([source])
 
 
+@pytest.mark.parametrize("source", ["nowhere.py", "./nowhere/", "no_such_module", "json.no_such_module"])
+def test_missing_sources_are_found_before_anything_is_loaded(source: str) -> None:
+    with pytest.raises(SourceNotFoundError, match=f"HEADRACE_PIPELINES: '{source}' is neither"):
+        require_sources(["json.decoder", source])
+
+
+def test_sources_are_found_without_their_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "exploding_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise LookupError('imported')")
+    (package / "flows.py").write_text("raise LookupError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    require_sources(["exploding_package", "exploding_package.flows", str(package), str(package / "flows.py")])
+
+    assert "exploding_package" not in sys.modules
+    with pytest.raises(SourceNotFoundError):
+        require_sources(["exploding_package.folws"])
+
+
+def test_a_package_that_extends_its_own_path_is_imported_to_look_below_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "extending_package").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "flows.py").touch()
+    code = f"__path__.append({str(tmp_path / 'elsewhere')!r})"
+    (tmp_path / "extending_package" / "__init__.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    assert list(expand("extending_package.flows")) == ["extending_package.flows"]
+
+
 def test_a_file_that_is_not_a_python_module_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "flows.txt"
     file.touch()
 
     with pytest.raises(ImportError, match=r"flows\.txt is not a Python module$"):
         load(str(file))
+
+
+def test_the_faults_of_sources_have_a_line_each(tmp_path: Path) -> None:
+    broken, empty = tmp_path / "broken_flow.py", tmp_path / "empty_flow.py"
+    broken.write_text("\nundefined_name\n")
+    empty.touch()
+
+    loaded = load_all([str(broken), str(empty)])
+
+    faults = msgspec.structs.replace(loaded, unnamed=["queue.py"], refusals=["pipeline a@1 changed"]).faults()
+    assert faults == [
+        f"{broken}:2: NameError: name 'undefined_name' is not defined",
+        f"'{empty}' yields no pipeline: {empty} defines none at its top level",
+        f"queue.py: {RENAME_ADVICE}",
+        "pipeline a@1 changed",
+    ]
 
 
 def test_a_broken_file_leaves_no_partial_module_behind(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -10,10 +11,12 @@ import msgspec
 import pytest
 
 from headrace.adapters.fair_turns import CALLER
+from headrace.api.server.health_paths import HealthPaths
 from headrace.api.server.paced_app import AsgiApp, PacedApp, RequestEndedError
 from headrace.api.server.turns import TurnBudget, Turns
 
 STEPS = 3
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Clock:
@@ -27,18 +30,18 @@ class Clock:
 class Stand:
     """A paced application whose every step takes all the time of a turn, and the log of its steps."""
 
-    def __init__(self, app: AsgiApp | None = None) -> None:
+    def __init__(self, app: AsgiApp | None = None, prefix: str = "") -> None:
         self.clock = Clock()
         self.log: list[str] = []
-        self.turns = Turns()
+        self.turns = Turns(HealthPaths(prefix))
         self.turns.handling = TurnBudget(0.005, self.clock)
         self.turns.health = TurnBudget(0.005, self.clock)
         self._app = PacedApp(app or self._take_steps, self.turns)
 
     def request(
-        self, path: str, receive: Any = None, send: Any = None, kind: str = "http"
+        self, path: str, receive: Any = None, send: Any = None, kind: str = "http", headers: Headers = ()
     ) -> asyncio.Task[None]:
-        scope: Any = {"type": kind, "path": path}
+        scope: Any = {"type": kind, "path": path, "headers": list(headers)}
         return asyncio.create_task(self._app(scope, receive, send))
 
     async def _take_steps(self, scope: Any, _receive: Any, _send: Any) -> None:
@@ -90,14 +93,43 @@ async def test_a_health_check_waits_for_no_other_request() -> None:
     assert len(before) <= STEPS + 2
 
 
-async def test_an_unknown_path_of_health_waits_as_all_do() -> None:
-    stand = Stand()
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/below/it/health/ready", []),
+        ("/health/ready", []),
+        ("/else/health/live", [(b"x-forwarded-prefix", b"/else/")]),
+    ],
+)
+async def test_a_health_check_below_a_prefix_waits_for_no_other_request(path: str, headers: Headers) -> None:
+    stand = Stand(prefix="/below/it")
     others = [stand.request(f"/{number}") for number in range(20)]
-    unknown = stand.request("/health/nothing")
+
+    await stand.request(path, headers=headers)
+    before = [path for path in stand.log if "health" not in path]
+    await asyncio.gather(*others)
+
+    assert len(before) <= STEPS + 2
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/health/nothing", []),
+        ("/below/health/live", []),
+        ("/below/it/health/live/more", []),
+        ("/api/v1/health/live", [(b"x-forwarded-prefix", b"/api")]),
+        ("/health/live/health/live", [(b"host", b"/health/live")]),
+    ],
+)
+async def test_an_unknown_path_of_health_waits_as_all_do(path: str, headers: Headers) -> None:
+    stand = Stand(prefix="/below/it")
+    others = [stand.request(f"/{number}") for number in range(20)]
+    unknown = stand.request(path, headers=headers)
 
     await asyncio.gather(unknown, *others)
 
-    assert stand.log[:21] == [f"/{number}" for number in range(20)] + ["/health/nothing"]
+    assert stand.log[:21] == [f"/{number}" for number in range(20)] + [path]
 
 
 async def test_waiting_requests_are_counted() -> None:
@@ -155,9 +187,19 @@ async def test_a_cancelled_request_that_has_begun_its_answer_is_not_answered_aga
     await asyncio.sleep(0)
     request.cancel()
 
-    with pytest.raises(asyncio.CancelledError):
-        await request
+    await request
     assert [message["status"] for message in sent] == [200]
+
+
+async def test_a_cancelled_socket_ends_without_an_error() -> None:
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        await asyncio.Event().wait()
+
+    request = Stand(app).request("/a", kind="websocket")
+    await asyncio.sleep(0)
+    request.cancel()
+
+    await request
 
 
 async def test_an_error_of_the_application_is_raised() -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 from msgspec import Meta, Struct
+from pydantic import BaseModel
 
 from headrace import Pipeline, PipelineDefinitionError
 from headrace.domain.pipelines.catalogue import CachedPipeline
@@ -220,3 +221,58 @@ def test_params_that_are_no_object_are_refused(params: Any) -> None:
 @pytest.mark.parametrize("params", [dict, dict[int, str], Any, Cat, Cat | Dog, Cat | None])
 def test_params_that_may_be_an_object_are_accepted(params: Any) -> None:
     assert Pipeline("total", params=params).params is params
+
+
+class Size(Struct, forbid_unknown_fields=True):
+    width: int
+    height: int = 1
+
+
+class Picture(Struct, forbid_unknown_fields=True):
+    width: int
+    size: Size | None = None
+    sizes: list[Size] = []
+    named: dict[str, Size] = {}
+
+
+class SizeModel(BaseModel, extra="forbid"):
+    width: int
+    height: int = 1
+
+
+class PictureModel(BaseModel, extra="forbid"):
+    width: int
+    size: SizeModel | None = None
+    sizes: list[SizeModel] = []
+    named: dict[str, SizeModel] = {}
+
+
+@pytest.mark.parametrize("params", [Picture, PictureModel])
+def test_an_unknown_field_is_named_by_its_path_with_the_nearest_one(params: type) -> None:
+    faults = faults_of(
+        schema_of(params),
+        {
+            "widht": 1,
+            "xyz": 2,
+            "size": {"width": 1, "heigth": 2},
+            "sizes": [{"width": 1}, {"width": 1, "hight": 2}],
+            "named": {"a": {"wide": 3}},
+        },
+    )
+
+    assert dict(faults) == {
+        "$.params": '"width" is a required property',
+        "$.params.widht": 'there is no field "widht"; did you mean "width"?',
+        "$.params.xyz": 'there is no field "xyz"',
+        "$.params.size.heigth": 'there is no field "heigth"; did you mean "height"?',
+        "$.params.sizes[1].hight": 'there is no field "hight"; did you mean "height"?',
+        "$.params.named.a": '"width" is a required property',
+        "$.params.named.a.wide": 'there is no field "wide"; did you mean "width"?',
+    }
+
+
+def test_the_nearest_field_is_looked_for_only_a_few_times() -> None:
+    faults = faults_of(schema_of(Picture), {"width": 1} | {f"width{number}": 1 for number in range(50)})
+
+    assert len(faults) == 50
+    assert sum("did you mean" in message for _, message in faults) == 3

@@ -9,7 +9,7 @@ from uuid import uuid4
 import asyncpg
 import msgspec
 import pytest
-from litestar.exceptions import InternalServerException
+from litestar.exceptions import InternalServerException, ValidationException
 from litestar.testing import RequestFactory
 
 from headrace.api.error_codes import CODES
@@ -152,3 +152,21 @@ def test_a_chain_of_causes_that_is_a_circle_is_answered() -> None:
     first.__cause__, second.__cause__ = second, first
 
     assert handle(RequestFactory().get("/"), first).status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("message", "path"),
+    [
+        ("Object contains unknown field `prams`", "$.prams"),
+        ("Object contains unknown field `prams` - at `$.jobs[1]`", "$.jobs[1].prams"),
+        ("Expected `int`, got `str` - at `$.priority`", "$.priority"),
+    ],
+)
+def test_a_field_that_a_body_must_not_have_is_named_by_the_path(message: str, path: str) -> None:
+    details = [{"message": message, "key": "data", "source": "body"}]
+    request = RequestFactory().post("/api/v1/jobs", data={"prams": 1})
+
+    problem = handle(request, ValidationException("Validation failed", extra=details))
+
+    (fault,) = msgspec.json.decode(problem.content)["errors"]
+    assert fault == {"path": path, "message": message.partition(" - at ")[0]}

@@ -48,6 +48,7 @@ class FakeDatabase:
         self.jobs = {UUID(int=4)}
         self.lookups = 0
         """The number of times the pipeline was looked up."""
+        self.name_lookups = 0
         self.stored: list[Submission] = []
 
     async def fetch(self, statement: str, *arguments: Any) -> Sequence[dict[str, Any]]:
@@ -61,8 +62,14 @@ class FakeDatabase:
         if "FROM presets" in statement:
             return [{"one": 1}] if arguments[0] in self.presets else []
         assert "FROM pipelines" in statement
+        return self._pipelines(statement, arguments[0])
+
+    def _pipelines(self, statement: str, name: str) -> Sequence[dict[str, Any]]:
+        if statement.startswith("SELECT DISTINCT name"):
+            self.name_lookups += 1
+            return [{"name": "ticks"}, {"name": "noop"}]
         self.lookups += 1
-        if arguments[0] != "ticks":
+        if name != "ticks":
             return []
         return [
             {
@@ -254,6 +261,27 @@ async def test_unknown_pipelines_are_reported_before_the_other_faults() -> None:
         Fault("$.jobs[2].version", "there is no pipeline 'gone' version 7"),
         Fault("$.jobs[0].params.ticks", '"a" is not of type "integer"'),
     ]
+
+
+async def test_an_unknown_pipeline_is_refused_with_the_nearest_name() -> None:
+    database = FakeDatabase(STORED)
+
+    with pytest.raises(PipelineUnknownError) as refused:
+        await database.submit(*[job_spec("tiks")] * 5, at="$.jobs[{}]")
+
+    advised = "there is no pipeline 'tiks' (did you mean 'ticks'?)"
+    assert str(refused.value) == advised
+    # The nearest of many names takes some time, so it is looked for only a few times, and the names once.
+    messages = [fault.message for fault in refused.value.faults]
+    assert messages == [advised] * 3 + ["there is no pipeline 'tiks'"] * 2
+    assert database.name_lookups == 1
+
+
+async def test_an_unknown_version_of_a_pipeline_has_no_nearest_name() -> None:
+    newer = msgspec.structs.replace(job_spec("noop"), version=7)
+
+    with pytest.raises(PipelineUnknownError, match=r"^there is no pipeline 'noop' version 7$"):
+        await FakeDatabase(STORED).submit(newer)
 
 
 @pytest.mark.parametrize("field", ["params", "meta"])

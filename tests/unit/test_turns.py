@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from headrace.api.server.health_paths import HealthPaths
 from headrace.api.server.turns import TurnBudget, Turns
 
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -59,7 +60,7 @@ async def pass_turns() -> None:
 
 
 def turns_of(clock: Clock) -> Turns:
-    turns = Turns()
+    turns = Turns(HealthPaths("/below"))
     turns.parsing = TurnBudget(0.005, clock)
     turns.health = TurnBudget(0.005, clock)
     turns.health_parsing = TurnBudget(0.002, clock)
@@ -91,6 +92,8 @@ async def test_connections_are_parsed_one_after_another_with_the_loop_between() 
     [
         (LIVE, True),
         (LIVE.replace(b"live", b"ready"), True),
+        (LIVE.replace(b"/health", b"/below/health"), True),
+        (LIVE.replace(b"/health", b"/other/health"), False),
         (LIVE.replace(b"live", b"nothing"), False),
         (LIVE.replace(b"live", b"lively"), False),
         (LIVE[:-2], False),

@@ -55,7 +55,7 @@ class Stand:
         return self.now + asyncio.get_running_loop().time()
 
     def request(self, name: str) -> "asyncio.Task[None]":
-        return asyncio.create_task(self._app({"type": "http", "path": name}, None, None))  # type: ignore[arg-type]
+        return asyncio.create_task(self._app({"type": "http", "path": name, "headers": []}, None, None))  # type: ignore[arg-type]
 
     async def _handle(self, scope: dict[str, str], _receive: object, _send: object) -> None:
         CALLER.set(MALLORY if scope["path"].startswith("m") else ADA)

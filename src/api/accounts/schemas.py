@@ -37,7 +37,7 @@ class MeView(Struct, kw_only=True):
             user,
             is_admin=user.acts_as_admin,
             auth=user.credential,
-            scopes=sorted(user.effective_scopes),
+            scopes=sorted(user.rights),
             quotas=quotas,
         )
 

@@ -92,7 +92,9 @@ class Authenticator:
             user = await self._cached(("access", cookie), lambda: self._session_user(cookie))
             return Authentication(user, True)
         if self._mode == "local":
-            self._dev = self._dev or await self._ensure_user("local", DEV_USER)
+            self._dev = self._dev or await self._shared(
+                ("local",), lambda: self._ensure_user("local", DEV_USER)
+            )
             return Authentication(self._dev, True)
         raise UnauthenticatedError("token_missing", "sign in, or send a bearer token")
 
@@ -107,12 +109,13 @@ class Authenticator:
 
     async def _cached(self, key: CacheKey, load: LoadUser) -> CurrentUser:
         cached = self._cache.get(key)
-        if cached is not None:
-            return cached
-        # Concurrent requests with the same credential share one query.
+        return cached if cached is not None else await self._shared(key, lambda: self._load(key, load))
+
+    async def _shared(self, key: CacheKey, load: LoadUser) -> CurrentUser:
+        """Share one query among concurrent requests with the same credential."""
         task = self._in_flight.get(key)
         if task is None:
-            task = self._in_flight[key] = asyncio.create_task(self._load(key, load))
+            task = self._in_flight[key] = asyncio.create_task(load())
             task.add_done_callback(partial(self._on_loaded, key))
         try:
             return await asyncio.shield(task)

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 import structlog
@@ -18,6 +19,7 @@ from headrace.api.live.overviews import Overviews
 from headrace.api.live.shared_feeds import SharedFeeds, pause_between_checks
 from headrace.api.live.throttled_feed import ThrottledFeed
 from headrace.domain.database import is_outage
+from headrace.domain.events.encoding import LoggedEvent
 from headrace.domain.events.feed import Feed
 from headrace.domain.events.log import EventLog
 from headrace.domain.events.observable import Callback
@@ -29,10 +31,24 @@ _GOODBYE_SECONDS: Final = 2.0
 _MAX_HEADS: Final = 500
 
 
+class HubObserver(Protocol):
+    """Counts what a hub does."""
+
+    def on_events(self, events: Sequence[LoggedEvent]) -> None:
+        """New *events* of a job were passed to its watchers."""
+
+    def on_repair(self) -> None:
+        """Events that had not arrived over Redis were read from PostgreSQL."""
+
+
 class Hub:
     """One feed per job that is watched in this process, and the overviews. `run` is its task."""
 
-    def __init__(self, bus: EventBus, log: EventLog, overviews: Overviews) -> None:
+    def __init__(
+        self, bus: EventBus, log: EventLog, overviews: Overviews, observer: HubObserver | None = None
+    ) -> None:
+        """*observer* is told of events that were passed on, and of gaps that were filled."""
+        self._observer = observer
         self.log = log
         self.overviews = overviews
         self._bus = bus
@@ -80,7 +96,7 @@ class Hub:
         try:
             head = await self._heads.load(job_id)
         except BaseException:
-            await self._bus.unsubscribe(channel)
+            self._bus.unsubscribe(channel)
             raise
         feed = ThrottledFeed()
         if head is None:
@@ -92,7 +108,7 @@ class Hub:
         return feed
 
     async def _close_feed(self, job_id: UUID) -> None:
-        await self._bus.unsubscribe(job_channel(job_id))
+        self._bus.unsubscribe(job_channel(job_id))
 
     def _on_message(self, job_id: UUID, message: Message) -> None:
         feed = self._feeds.get(job_id)
@@ -100,8 +116,16 @@ class Hub:
             return
         if isinstance(message, ProgressMessage):
             feed.update_progress(message.fence, message.fraction, message.frame)
-        elif isinstance(message, EventsMessage) and not feed.append(message.events):
+        elif isinstance(message, EventsMessage) and not self._pass_on(feed, message.events):
             self._fill_gap(job_id, feed)
+
+    def _pass_on(self, feed: Feed, events: Sequence[LoggedEvent]) -> bool:
+        """Append *events* to *feed*, which notifies its watchers; return False when there is a gap."""
+        head = feed.head
+        has_no_gap = feed.append(events)
+        if feed.head > head and self._observer is not None:
+            self._observer.on_events(events)
+        return has_no_gap
 
     def _fill_gap(self, job_id: UUID, feed: Feed) -> None:
         """Read missing events from the log, with one reader per job."""
@@ -112,7 +136,9 @@ class Hub:
     async def _read_gap(self, job_id: UUID, feed: Feed) -> None:
         try:
             while events := await self.log.read_after(job_id, feed.head):
-                feed.append(events)
+                self._pass_on(feed, events)
+                if self._observer is not None:
+                    self._observer.on_repair()
         except DATABASE_TROUBLE as error:
             if not is_outage(error):
                 _log.warning("gap_not_filled", job_id=str(job_id), reason=repr(error))
@@ -123,7 +149,7 @@ class Hub:
     async def _check_periodically(self) -> None:
         while True:
             await pause_between_checks(self._recheck, is_degraded=self.is_degraded or not self._bus.has_redis)
-            await self._bus.resubscribe()
+            self._bus.resubscribe()
             if self._feeds:
                 await self._check()
 

@@ -84,7 +84,7 @@ class Overviews:
         try:
             poll = await self._poll(owner_id, None, [])
         except BaseException:
-            await self._bus.unsubscribe(channel)
+            self._bus.unsubscribe(channel)
             raise
         overview = Overview()
         for summary in poll.changed:
@@ -96,7 +96,7 @@ class Overviews:
 
     async def _close_overview(self, owner_id: UUID) -> None:
         self._last_polls.pop(owner_id, None)
-        await self._bus.unsubscribe(owner_channel(owner_id))
+        self._bus.unsubscribe(owner_channel(owner_id))
 
     def _on_message(self, owner_id: UUID, message: Message) -> None:
         overview, last_poll = self._shared.feeds.get(owner_id), self._last_polls.get(owner_id)

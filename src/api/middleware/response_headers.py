@@ -1,5 +1,7 @@
 """Outermost middleware: adds security headers and a request id to every response, including 404s."""
 
+import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -50,10 +52,13 @@ class ResponseHeadersMiddleware:
         proxies: Proxies,
         prefixes: PathPrefixes,
         *,
+        on_response: Callable[[str, str | None, int, float], None],
         is_production: bool,
         differs_by_origin: bool,
     ) -> None:
+        """*on_response* is called with method, route, status and seconds when a response starts."""
         self._next_app = next_app
+        self._on_response = on_response
         self._proxies = proxies
         self._prefixes = prefixes
         self._is_production = is_production
@@ -64,15 +69,20 @@ class ResponseHeadersMiddleware:
         if scope["type"] == ScopeType.HTTP and scope["method"] == "HEAD":
             scope, receive, send = as_get(scope, receive, send)
         self._prefixes.enter(scope)
+        began = time.perf_counter()
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
+                self._report(scope, message["status"], time.perf_counter() - began)
                 message["headers"] = self._headers(scope, request_id, list(message["headers"]))
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             is_http = scope["type"] == ScopeType.HTTP
             await self._next_app(scope, receive, send_with_headers if is_http else send)
+
+    def _report(self, scope: Any, status: int, seconds: float) -> None:
+        self._on_response(scope["method"], scope.get("path_template"), status, seconds)
 
     def _headers(self, scope: Any, request_id: str, headers: list[Header]) -> list[Header]:
         if prefix_of(scope):

@@ -6,6 +6,7 @@ from typing import Any
 import uvicorn
 
 from headrace.api.server.connections import ConnectionLimit
+from headrace.api.server.health_paths import HealthPaths
 from headrace.api.server.http_protocol import HttpProtocol
 from headrace.api.server.paced_app import AsgiApp, PacedApp
 from headrace.api.server.refusals import RefusalLog
@@ -13,9 +14,12 @@ from headrace.api.server.turns import Turns
 from headrace.api.server.websocket_protocol import WebSocketProtocol
 
 
-def server_config(app: AsgiApp, max_connections: int, **options: Any) -> uvicorn.Config:
-    """Return the configuration of a server of *app*; *options* are further ones of uvicorn."""
-    turns = Turns()
+def server_config(app: AsgiApp, max_connections: int, *, prefix: str = "", **options: Any) -> uvicorn.Config:
+    """Return the configuration of a server of *app*; *options* are further ones of uvicorn.
+
+    *prefix*: the path below which the service is published, without a slash at its end.
+    """
+    turns = Turns(HealthPaths(prefix))
     limit = ConnectionLimit(max_connections)
     return uvicorn.Config(
         PacedApp(app, turns),

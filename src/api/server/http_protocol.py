@@ -15,7 +15,7 @@ from headrace.api.server.intake import Intake
 from headrace.api.server.receive_timeout import ReceiveTimeout
 from headrace.api.server.refusals import Refusal, RefusalLog, RequestRefusedError
 from headrace.api.server.small_reads import SmallReads
-from headrace.api.server.turns import HEALTH_PATHS, Turns
+from headrace.api.server.turns import Turns
 from headrace.api.server.write_timeout import WriteTimeout, reset_connection
 
 _MAX_HEAD_BYTES: Final = 64 * 1024
@@ -233,8 +233,12 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
             self._raise(_HOST_INVALID)
         if len(self.pipeline) >= _MAX_PIPELINED:
             self._raise(_TOO_MANY_PIPELINED)
-        if not self._is_served and self.url.partition(b"?")[0].decode("latin-1") not in HEALTH_PATHS:
+        if not self._is_served and not self._is_health_check():
             self._raise(_TOO_MANY_CONNECTIONS)
+
+    def _is_health_check(self) -> bool:
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        return self.turns.health_paths.match(path, self.headers)
 
     def _raise(self, refusal: Refusal) -> None:
         self._refusal = refusal

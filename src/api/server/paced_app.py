@@ -10,7 +10,7 @@ from uvicorn._types import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallab
 
 from headrace.adapters.fair_turns import CALLER
 from headrace.api.server.refusals import Refusal
-from headrace.api.server.turns import HEALTH_PATHS, TurnBudget, Turns
+from headrace.api.server.turns import TurnBudget, Turns
 
 AsgiApp = Callable[..., Coroutine[Any, Any, None]]
 
@@ -39,21 +39,24 @@ class PacedApp:
             return
         # A pipelined request begins in the context of the one before it.
         CALLER.set(None)
-        is_health = scope["path"] in HEALTH_PATHS
+        is_health = self._turns.health_paths.match(scope["path"], scope["headers"])
         pace = _Pace(self._turns, is_health=is_health)
         if scope["type"] == "http":
             answer = _Answer(send)
             try:
                 await _run_in_turns(self._app(scope, receive, answer.send), pace)
             except asyncio.CancelledError:
-                # uvicorn cancels what is still running when the time of a stop is over, and would answer 500.
-                if answer.has_begun:
-                    raise
-                await _SHUTTING_DOWN.send(send)
+                # uvicorn cancels what is still running when the time of a stop is over. It would answer 500,
+                # and log a traceback for each.
+                if not answer.has_begun:
+                    await _SHUTTING_DOWN.send(send)
             return
         channel = _Channel(receive, send)
         try:
             await _run_in_turns(self._app(scope, channel.receive, channel.send), pace)
+        except asyncio.CancelledError:
+            # As above; uvicorn closes the connection.
+            return
         finally:
             channel.cut()
 

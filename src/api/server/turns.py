@@ -14,10 +14,9 @@ from contextvars import Context
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+from headrace.api.server.health_paths import HealthPaths
 from headrace.api.server.user_loads import UserLoads
 
-HEALTH_PATHS: Final = ("/health/live", "/health/ready")
-_HEALTH_REQUESTS: Final = tuple(f"GET {path} ".encode() for path in HEALTH_PATHS)
 _HEAD_END: Final = b"\r\n\r\n"
 _PARSING_SECONDS: Final = 0.005
 _HANDLING_SECONDS: Final = 0.005
@@ -116,7 +115,8 @@ class HoldingConnection(Protocol):
 class Turns:
     """The budgets of a process, and the queue of connections that hold bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, health_paths: HealthPaths | None = None) -> None:
+        self.health_paths = health_paths or HealthPaths()
         self.parsing = TurnBudget(_PARSING_SECONDS)
         self.handling = TurnBudget(_HANDLING_SECONDS)
         self.greedy_handling = YieldingBudget(_HANDLING_SECONDS)
@@ -134,10 +134,9 @@ class Turns:
         """
         if not self._holding and self._may_parse():
             return True
-        is_health_check = data.startswith(_HEALTH_REQUESTS) and data.find(_HEAD_END) == len(data) - len(
-            _HEAD_END
-        )
-        return is_health_check and not self.health_parsing.is_over()
+        is_health_check = data.startswith(self.health_paths.requests)
+        is_whole = is_health_check and data.find(_HEAD_END) == len(data) - len(_HEAD_END)
+        return is_whole and not self.health_parsing.is_over()
 
     def handling_of(self, user: UUID | None) -> TurnBudget:
         """Return the budget for the next step of a request of *user*; None: nobody is admitted yet."""

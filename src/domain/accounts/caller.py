@@ -1,21 +1,18 @@
 """The caller of a request: its identity, its rights, and the credential that proved them. Pure."""
 
 from datetime import datetime
-from typing import Final, Literal
+from typing import Literal
 from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from headrace.domain.accounts.reach import Reach
-from headrace.domain.accounts.scopes import EVERYTHING, Scope
+from headrace.domain.accounts.scopes import ADMIN_SCOPES, EVERYTHING, Scope
 from headrace.domain.errors import HeadraceError
 
 Refusal = Literal["token_missing", "token_expired", "token_invalid"]
 Credential = Literal["local", "proxy", "session", "api_key", "job_token"]
-
-
-_NUMBERS_OF_ALL: Final = frozenset({Scope.ADMIN, Scope.METRICS_READ})
 
 
 class UnauthenticatedError(HeadraceError):
@@ -55,12 +52,6 @@ class CurrentUser(Struct, frozen=True, kw_only=True):
         return self.is_admin and Scope.ADMIN in self.scopes
 
     @property
-    def effective_scopes(self) -> frozenset[Scope]:
-        """The rights without those that only admins have, if the caller is none."""
-        without = set() if self.acts_as_admin else {Scope.ADMIN}
-        return self.scopes - without - (set() if self.is_admin else {Scope.METRICS_READ})
-
-    @property
     def reach(self) -> Reach:
         """The objects that the caller may read and change."""
         if self.credential == "job_token":
@@ -70,12 +61,17 @@ class CurrentUser(Struct, frozen=True, kw_only=True):
     @property
     def numbers_of(self) -> UUID | None:
         """The user whose jobs the caller's numbers count; None: those of all users."""
-        return None if self.is_admin and self.scopes & _NUMBERS_OF_ALL else self.id
+        return None if self.rights & ADMIN_SCOPES else self.id
 
     @property
     def own(self) -> Reach:
         """The caller's own objects, for admins as well."""
         return Reach(self.id)
+
+    @property
+    def rights(self) -> frozenset[Scope]:
+        """The scopes that count: without those of admins if the caller is none."""
+        return self.scopes if self.is_admin else self.scopes - ADMIN_SCOPES
 
     def limited_by(self, maker: "CurrentUser") -> "CurrentUser":
         """Return this caller with no more rights, and for no longer, than *maker* has them."""
@@ -90,9 +86,9 @@ class CurrentUser(Struct, frozen=True, kw_only=True):
         Raises:
             ForbiddenError: the caller does not have it.
         """
-        if scope is Scope.METRICS_READ and self.numbers_of is not None:
-            raise ForbiddenError("only an admin may do that, or its key with the scope metrics:read")
         if scope is Scope.ADMIN and not self.acts_as_admin:
+            raise ForbiddenError("only an admin may do that")
+        if scope in ADMIN_SCOPES and not self.is_admin:
             raise ForbiddenError("only an admin may do that")
         if scope not in self.scopes:
             raise ForbiddenError(f"the credential lacks the scope {scope}")

@@ -20,17 +20,23 @@ class ConsoleService:
         self._session = session
 
     async def create_key(
-        self, username: str, name: str, scopes: Sequence[str], lifetime: timedelta | None
+        self,
+        username: str,
+        name: str,
+        scopes: Sequence[str],
+        lifetime: timedelta | None,
+        *,
+        makes_admin: bool = False,
     ) -> tuple[ApiKey, str]:
         """Create a key of the user *username*, who is created if missing. Return it with its text.
 
-        With the scope `admin` the user becomes an admin. The audit log has an entry.
+        With the scope `admin`, or *makes_admin*, the user becomes an admin. The audit log has an entry.
 
         Raises:
             TooManyKeysError: the user has as many keys as an account may have.
         """
         user = await UserRepository(self._session).ensure(username)
-        user.is_admin = user.is_admin or Scope.ADMIN in scopes
+        user.is_admin = user.is_admin or makes_admin or Scope.ADMIN in scopes
         await self._session.flush()
         owner = CurrentUser(id=user.id, username=username, is_admin=user.is_admin)
         expires_at = None if lifetime is None else await database_now(self._session) + lifetime

@@ -31,13 +31,15 @@ GRANTABLE: Final = (
     "metrics:read",
     "admin",
 )
+ADMIN_SCOPES: Final = frozenset({Scope.ADMIN, Scope.METRICS_READ})
+"""The rights over what belongs to all users: only admins have them, and keys while their owner is one."""
 
 
 def rights_of(granted: Iterable[str], *, is_admin: bool) -> frozenset[Scope]:
     """Return the rights of a key whose owner may be an admin.
 
     `files:*` stands for both scopes of `files`. `admin` stands for everything but `account` if the owner
-    is an admin, and for nothing otherwise; so does `metrics:read` for itself.
+    is an admin, and for nothing otherwise; nor does `metrics:read`.
     """
     rights: set[Scope] = set()
     for name in granted:
@@ -45,8 +47,6 @@ def rights_of(granted: Iterable[str], *, is_admin: bool) -> frozenset[Scope]:
             rights |= {Scope.FILES_READ, Scope.FILES_WRITE}
         elif name == Scope.ADMIN:
             rights |= EVERYTHING - {Scope.ACCOUNT} if is_admin else set()
-        elif name == Scope.METRICS_READ:
-            rights |= {Scope.METRICS_READ} if is_admin else set()
-        elif name in GRANTABLE:
+        elif name in GRANTABLE and (is_admin or name not in ADMIN_SCOPES):
             rights.add(Scope(name))
     return frozenset(rights)

@@ -16,7 +16,7 @@ from headrace.domain.accounts.keys import make_key
 from headrace.domain.accounts.models import ApiKey, AuditEntry, User
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.accounts.repository import ApiKeyRepository, AuditRepository, UserFilter, UserRepository
-from headrace.domain.accounts.scopes import Scope
+from headrace.domain.accounts.scopes import ADMIN_SCOPES
 from headrace.domain.base import Session, database_now
 from headrace.domain.paging import ListPage, PageRequest
 
@@ -95,8 +95,8 @@ class ApiKeyService:
             ForbiddenError: the key would have more rights than its owner.
             TooManyKeysError: the owner has as many keys as an account may have.
         """
-        for scope in (Scope.ADMIN, Scope.METRICS_READ):
-            if scope in scopes and not owner.acts_as_admin:
+        for scope in sorted(ADMIN_SCOPES & set(scopes)):
+            if scope not in owner.rights:
                 raise ForbiddenError(f"only an admin's key can have the scope {scope}")
         await self._repository.lock_owner(owner.id)
         if await self._repository.count(owner.id) >= MAX_KEYS:

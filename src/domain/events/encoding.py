@@ -56,6 +56,12 @@ def encode_frame(job_id: UUID, seq: int, at: datetime, event_type: str, body: st
     return (header + ("}" if body == "{}" else "," + body[1:])).encode()
 
 
+def time_of(frame: bytes) -> datetime:
+    """Return the time in the header of a frame."""
+    start = frame.index(b'"at":"') + 6
+    return datetime.fromisoformat(frame[start : frame.index(b'"', start)].decode())
+
+
 def number_events(job_id: UUID, head: int, at: datetime, events: Iterable[EncodedEvent]) -> list[LoggedEvent]:
     """Return *events* as the log has them when the last of them is number *head*."""
     encoded = list(events)

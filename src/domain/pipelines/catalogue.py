@@ -22,6 +22,11 @@ WHERE name = $1 AND ($2::int IS NULL OR version = $2) AND removed_at IS NULL ORD
 """
 
 
+_NAMES: Final = "SELECT DISTINCT name FROM pipelines WHERE removed_at IS NULL LIMIT $1"
+MAX_NAMES: Final = 100
+"""Comparing a misspelt name with as many takes a few milliseconds."""
+
+
 class CachedPipeline(Struct, frozen=True):
     """The part of a pipeline version that a submission needs. *is_newest*: no version was named.
 
@@ -44,6 +49,7 @@ class Catalogue:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._names: TtlCache[None, frozenset[str]] = TtlCache(ttl_seconds=_TTL_SECONDS, max_entries=1)
         self._cache: TtlCache[tuple[str, int | None], CachedPipeline] = TtlCache(
             ttl_seconds=_TTL_SECONDS, max_entries=_MAX_ENTRIES
         )
@@ -67,6 +73,14 @@ class Catalogue:
         )
         self._cache.put((name, version), pipeline)
         return pipeline
+
+    async def names(self) -> frozenset[str]:
+        """Return the names of pipelines to compare a misspelt one with, at most `MAX_NAMES`."""
+        names = self._names.get(None)
+        if names is None:
+            names = frozenset(row["name"] for row in await self._database.fetch(_NAMES, MAX_NAMES))
+            self._names.put(None, names)
+        return names
 
     def evict(self, name: str, version: int | None) -> None:
         """Drop an entry, so that the next call queries PostgreSQL."""

@@ -92,6 +92,7 @@ def step(
         label = f"step {plain.__name__!r}"
         if where not in typing.get_args(RunsIn):
             raise PipelineDefinitionError(f"{label}: runs_in is loop, thread or process, not {where!r}")
+        require_no_yield(plain, label)
         if is_async != (where == "loop"):
             kind = "an async function runs in the loop" if is_async else "a loop step is an async function"
             raise PipelineDefinitionError(f"{label}: {kind}")
@@ -114,6 +115,16 @@ def step(
         )
 
     return decorate if function is None else decorate(function)
+
+
+def require_no_yield(function: Callable[..., Any], label: str) -> None:
+    """Refuse a generator as the function of a step: a call of it would run none of its code.
+
+    Raises:
+        PipelineDefinitionError: it is one.
+    """
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise PipelineDefinitionError(f"{label}: a step returns its output; a function with yield is no step")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +222,8 @@ class Pipeline:
         takes_item = len(inspect.signature(step.function).parameters) == 2
         if takes_item != (for_each is not None):
             raise PipelineDefinitionError(f"{label}: a step takes (context), with for_each (context, item)")
+        if inspect.iscoroutinefunction(for_each) or inspect.isasyncgenfunction(for_each):
+            raise PipelineDefinitionError(f"{label}: for_each is no async function")
         item_type, output_type = self._types_of(step, name, label)
         before = self._after(after, label)
         self.nodes[name] = Node(

@@ -1,14 +1,20 @@
 """Plain sentences for the faults that a JSON Schema finds in params. Pure."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
 from headrace.domain.pipelines.value_schemas import OFFSET_PATTERN
+from headrace.domain.spelling import nearest
 
 _MAX_SHOWN: Final = 100
 _UNIONS: Final = frozenset({"anyOf", "oneOf"})
+_CLOSED: Final = frozenset({"additionalProperties", "unevaluatedProperties"})
+# Finding the nearest of many names takes some milliseconds.
+_MAX_SUGGESTIONS: Final = 3
+_MAX_KNOWN: Final = 100
 
 _FORMATS: Final = {
     "base64": "base64 with its padding, such as aGVhZHJhY2U=",
@@ -30,14 +36,16 @@ def shown(value: Any) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
-def explain(error: Any) -> Iterator[tuple[list[str | int], str]]:
-    """Yield the path and a sentence for each fault of a validation error of jsonschema_rs."""
+def explain(error: Any, schema: dict[str, Any]) -> Iterator[tuple[list[str | int], str]]:
+    """Yield the path and a sentence for each fault of a validation error of jsonschema_rs with *schema*."""
     keyword = error.kind.name
     if keyword in _UNIONS and hasattr(error.kind, "context"):
-        yield from _explain_union(error)
+        yield from _explain_union(error, schema)
     elif keyword == "propertyNames":
-        for _, sentence in explain(error.kind.error):
+        for _, sentence in explain(error.kind.error, schema):
             yield error.instance_path, f"key {sentence}"
+    elif keyword in _CLOSED:
+        yield from _explain_unknown(error, schema)
     elif keyword == "format" and error.kind.format in _FORMATS:
         yield error.instance_path, f"{shown(error.instance)} is not {_FORMATS[error.kind.format]}"
     elif keyword == "pattern" and error.kind.pattern == OFFSET_PATTERN:
@@ -46,7 +54,19 @@ def explain(error: Any) -> Iterator[tuple[list[str | int], str]]:
         yield error.instance_path, error.message
 
 
-def _explain_union(error: Any) -> Iterator[tuple[list[str | int], str]]:
+def _explain_unknown(error: Any, schema: dict[str, Any]) -> Iterator[tuple[list[str | int], str]]:
+    """Explain each field that an object must not have, at its own path."""
+    owner: Any = schema
+    for part in error.schema_path[:-1]:
+        owner = owner[part]
+    names = list(islice(owner.get("properties", ()), _MAX_KNOWN))
+    for index, name in enumerate(error.kind.unexpected):
+        meant = nearest(name, names) if index < _MAX_SUGGESTIONS else None
+        advice = "" if meant is None else f"; did you mean {shown(meant)}?"
+        yield [*error.instance_path, name], f"there is no field {shown(name)}{advice}"
+
+
+def _explain_union(error: Any, schema: dict[str, Any]) -> Iterator[tuple[list[str | int], str]]:
     """Explain the option that was meant, as far as its type tells; else say what is possible."""
     path: list[str | int] = error.instance_path
     options: list[list[Any]] = [option for option in error.kind.context if not _is_other_type(option, path)]
@@ -60,7 +80,7 @@ def _explain_union(error: Any) -> Iterator[tuple[list[str | int], str]]:
             return
     if options:
         for fault in min(options, key=len):
-            yield from explain(fault)
+            yield from explain(fault, schema)
         return
     yield path, f"{shown(error.instance)} is not {' or '.join(dict.fromkeys(_possibilities(error)))}"
 

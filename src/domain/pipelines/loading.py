@@ -12,24 +12,15 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from headrace.domain.errors import HeadraceError
 from headrace.domain.pipelines.bundled import BUNDLED, missing_libraries
 from headrace.domain.pipelines.definition import Pipeline
+from headrace.domain.pipelines.sources import expand
 from headrace.domain.pipelines.tracebacks import author_files, format_author_traceback, summarize
 
 _UNIQUE_PREFIX: Final = "headrace_user_"
 _MAX_NAMES: Final = 3
 
 RENAME_ADVICE: Final = "the name is taken, so processes that it starts and pickles cannot find it: rename it"
-
-
-class SourceNotFoundError(HeadraceError):
-    """HEADRACE_PIPELINES names a file, folder or module that does not exist."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__(
-            f"HEADRACE_PIPELINES: {source!r} is neither a file, a folder nor a module that can be found"
-        )
 
 
 class Failure(Struct, frozen=True):
@@ -53,7 +44,7 @@ class Loaded(Struct, frozen=True):
     """All pipelines with their sources, and the modules that could not be loaded.
 
     *unnamed*: files whose names are taken, so that no other process can import them. *empty*: a sentence for
-    each source that defines no pipeline.
+    each source that defines no pipeline. *refusals*: a sentence for each pipeline that is not served.
     """
 
     pipelines: dict[tuple[str, int], Pipeline]
@@ -61,6 +52,12 @@ class Loaded(Struct, frozen=True):
     failures: list[Failure]
     unnamed: list[str] = []
     empty: list[str] = []
+    refusals: list[str] = []
+
+    def faults(self) -> list[str]:
+        """Return a line for each fault of a source, for the author."""
+        taken = [f"{source}: {RENAME_ADVICE}" for source in self.unnamed]
+        return [*(failure.summary for failure in self.failures), *self.empty, *taken, *self.refusals]
 
     def without(self, keys: Collection[tuple[str, int]]) -> "Loaded":
         """Return the same without the pipelines with these keys."""
@@ -137,27 +134,6 @@ def _explain_empty(source: str) -> str:
     if file.name != "__init__.py":
         return text
     return f"{text}, and the other modules of a package are not loaded; name one, such as {name}.pipelines"
-
-
-def expand(source: str) -> Iterator[str]:
-    """Yield the modules of *source* as module names or absolute paths of files.
-
-    Raises:
-        SourceNotFoundError: the source does not exist.
-    """
-    path = Path(source).expanduser()
-    if path.is_dir() and not (path / "__init__.py").exists():
-        for entry in sorted(path.iterdir()):
-            if entry.suffix == ".py" and not entry.name.startswith((".", "_")):
-                yield str(entry.resolve())
-    elif path.is_dir():
-        yield str((path / "__init__.py").resolve())
-    elif path.suffix == ".py" or "/" in source:
-        if not path.is_file():
-            raise SourceNotFoundError(source)
-        yield str(path.resolve())
-    else:
-        yield _require_module(source)
 
 
 def load(source: str) -> ModuleType:
@@ -249,16 +225,3 @@ def pipelines_in(module: ModuleType) -> Iterator[Pipeline]:
         if isinstance(value, Pipeline) and id(value) not in seen:
             seen.add(id(value))
             yield value
-
-
-def _require_module(source: str) -> str:
-    working_directory = str(Path.cwd())
-    if working_directory not in sys.path:
-        sys.path.append(working_directory)
-    try:
-        spec = importlib.util.find_spec(source)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None:
-        raise SourceNotFoundError(source)
-    return source

@@ -6,6 +6,7 @@ from typing import Final
 from sqlalchemy import Interval, Select, bindparam, select, text
 
 from headrace.domain.base import Session
+from headrace.domain.pipelines.catalogue import MAX_NAMES
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.pipelines.versions import version_key
 from headrace.domain.workers.directory import ALIVE_WITHIN
@@ -31,6 +32,11 @@ class PipelineRepository:
     async def fetch_newest(self) -> Sequence[PipelineVersion]:
         """Fetch the newest version of each pipeline, in the order of their names."""
         return (await self._session.execute(select_newest())).scalars().all()
+
+    async def fetch_names(self) -> Sequence[str]:
+        """Fetch the names of pipelines to compare a misspelt one with, at most `MAX_NAMES`."""
+        statement = select(PipelineVersion.name).where(PipelineVersion.removed_at.is_(None)).distinct()
+        return (await self._session.execute(statement.limit(MAX_NAMES))).scalars().all()
 
     async def fetch(
         self, name: str, version: int | None = None, *, with_removed: bool = False

@@ -1,6 +1,6 @@
 """The use cases of pipelines: clients read them, and submissions are validated against their schemas."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -16,6 +16,7 @@ from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.pipelines.repository import PipelineRepository
 from headrace.domain.pipelines.validator import ParamsValidator
 from headrace.domain.pipelines.versions import version_key
+from headrace.domain.spelling import nearest
 
 MAX_LOOP_PARAMS: Final = 16 * 1024
 """Checking params of more characters against a schema can take many milliseconds."""
@@ -26,12 +27,12 @@ _MAX_VALIDATORS: Final = 256
 
 
 class PipelineNotFoundError(HeadraceError):
-    """No worker has registered that pipeline, or that version of it."""
+    """No worker has registered that pipeline, or that version of it. *nearest*: the name most like it."""
 
-    def __init__(self, name: str, version: int | None = None) -> None:
-        super().__init__(
-            f"there is no pipeline {name!r}" + (f" version {version}" if version is not None else "")
-        )
+    def __init__(self, name: str, version: int | None = None, nearest: str | None = None) -> None:
+        which = f" version {version}" if version is not None else ""
+        advice = "" if nearest is None else f" (did you mean {nearest!r}?)"
+        super().__init__(f"there is no pipeline {name!r}{which}{advice}")
         self.name = name
         self.version = version
 
@@ -82,7 +83,7 @@ class PipelineService:
         """
         pipeline = await self._repository.fetch(name, version)
         if pipeline is None:
-            raise PipelineNotFoundError(name, version)
+            raise await self._not_found(name, version)
         return pipeline
 
     async def get_newest(self) -> Sequence[PipelineVersion]:
@@ -98,7 +99,7 @@ class PipelineService:
         """
         versions = await self._repository.fetch_locked(name, version)
         if not versions:
-            raise PipelineNotFoundError(name, version)
+            raise await self._not_found(name, version)
         for pipeline in versions:
             key = version_key(name, pipeline.version)
             worker = await self._repository.find_server(pipeline)
@@ -109,6 +110,14 @@ class PipelineService:
         now = await database_now(self._session)
         for pipeline in versions:
             pipeline.removed_at = pipeline.updated_at = now
+
+    async def _not_found(self, name: str, version: int | None) -> PipelineNotFoundError:
+        return PipelineNotFoundError(name, version, nearest_other(name, await self._repository.fetch_names()))
+
+
+def nearest_other(name: str, names: Collection[str]) -> str | None:
+    """Return the one of *names* that is most like *name*; None if it is there itself, or none is like it."""
+    return None if name in names else nearest(name, names)
 
 
 def as_newest(version: PipelineVersion) -> CachedPipeline:

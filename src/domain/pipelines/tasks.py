@@ -16,7 +16,14 @@ from uuid import UUID
 import msgspec
 
 from headrace.domain.pipelines.context import StepContext
-from headrace.domain.pipelines.definition import OnLoss, Pipeline, PipelineDefinitionError, RunsIn, step
+from headrace.domain.pipelines.definition import (
+    OnLoss,
+    Pipeline,
+    PipelineDefinitionError,
+    RunsIn,
+    require_no_yield,
+    step,
+)
 from headrace.domain.pydantic_types import create_model
 from headrace.domain.type_descriptions import fits_in_struct
 
@@ -55,6 +62,7 @@ class Task(Pipeline, Generic[P, R]):
         self.__wrapped__ = function
         self.__doc__ = function.__doc__
         label = f"task {name or function.__name__!r}"
+        require_no_yield(function, label)
         hints = _hints_of(function, label)
         parameters = list(inspect.signature(function).parameters.values())
         takes_context = bool(parameters) and _is_context(parameters[0], hints)

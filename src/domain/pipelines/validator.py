@@ -36,7 +36,7 @@ class ParamsValidator:
     """
 
     def __init__(self, schema: dict[str, Any]) -> None:
-        strict = _with_checks(schema, is_strict=True)
+        strict = self._schema = _with_checks(schema, is_strict=True)
         plain = _with_checks(schema, is_strict=False)
         self._strict = _build(strict)
         self._plain = self._strict if strict == plain else _build(plain)
@@ -52,13 +52,13 @@ class ParamsValidator:
         """Yield the path and a sentence for each fault of *params*; in large params only the first one."""
         if msgspec.json.encode(params).count(b",") <= _MAX_VALUES_FOR_ALL_FAULTS:
             for error in self._strict.iter_errors(params):
-                yield from explain(error)
+                yield from explain(error, self._schema)
             return
         # `iter_errors` collects all errors before it returns the first one.
         try:
             self._strict.validate(params)
         except jsonschema_rs.ValidationError as error:
-            yield from explain(error)
+            yield from explain(error, self._schema)
 
 
 def _has_special_numbers(params: dict[str, Any]) -> bool:

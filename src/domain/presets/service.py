@@ -22,6 +22,7 @@ from headrace.domain.pipelines.service import (
     PipelineUnknownError,
     as_newest,
     check_params_in_turn,
+    nearest_other,
 )
 from headrace.domain.presets.errors import (
     MAX_PRESETS,
@@ -147,7 +148,9 @@ class PresetService:
         size = check_size(params, "$.params")
         version = await self._pipelines.fetch(pipeline)
         if version is None:
-            raise PipelineUnknownError([Fault("$.pipeline", str(PipelineNotFoundError(pipeline)))])
+            advice = nearest_other(pipeline, await self._pipelines.fetch_names())
+            error = PipelineNotFoundError(pipeline, nearest=advice)
+            raise PipelineUnknownError([Fault("$.pipeline", str(error))])
         await check_params_in_turn(as_newest(version), params, size, self._heavy_work)
 
     async def _get_locked(self, preset_id: UUID, reach: Reach) -> Preset:

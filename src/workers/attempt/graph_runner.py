@@ -27,6 +27,7 @@ from headrace.workers.attempt.step_runner import StepRunner
 from headrace.workers.attempt.waiting import wait_first
 from headrace.workers.child.fork import ForkServerEndedError
 from headrace.workers.containment import contained
+from headrace.workers.monitor import Monitor, StepOutcome
 from headrace.workers.outputs import OutputSizes
 from headrace.workers.values import OutputError, job_error, named_error, release_values
 
@@ -43,7 +44,7 @@ class GraphRunner:
 
     *failure* is the first error that fails the job. *pause_seconds*: how long the job rests before another
     attempt, if this one is handed back. *last_success* is the change of the last step, which is
-    not written by itself but together with the end of the job.
+    not written by itself but together with the end of the job. *monitor* is told of the end of each try.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class GraphRunner:
         self._waits.runs = self._running.values()
         # Where one output is too large, many beside it may be. The first one fails the job.
         self._has_refused_output = False
+        self.monitor: Monitor | None = None
         self.failure: JobError | None = None
         self.pause_seconds = 0.0
         self.last_success: Change | None = None
@@ -230,6 +232,8 @@ class GraphRunner:
                 await self._step_put_off(runner, run, error.trouble)
             elif error.reason == "timeout":
                 await self._step_failed(runner, run, error)
+            else:
+                self._report(run, "stopped")
         except (*TRANSIENT, StoreError, ForkServerEndedError) as error:
             await self._step_put_off(runner, run, error)
         except Exception as error:  # noqa: BLE001  (a step may raise anything)
@@ -266,6 +270,7 @@ class GraphRunner:
         run.entered_at = self._waits.active_at = time.monotonic()
 
     async def _step_succeeded(self, run: StepPlan, output: str, took_ms: int) -> None:
+        self._report(run, "succeeded")
         run.output = output
         change = self._changes.succeeded(run, took_ms)
         self._progress.finish(run.node.name, run.key)
@@ -279,6 +284,12 @@ class GraphRunner:
         self._plan.succeed(run)
         self._publish_output(self._plan.groups[run.node.name])
 
+    def _report(self, run: StepPlan, outcome: StepOutcome) -> None:
+        """Report the end of a try to the monitor. A try that was not entered has taken no time."""
+        if self.monitor is not None and run.has_slot and run.entered_at:
+            seconds = time.monotonic() - run.entered_at
+            self.monitor.on_step(self._claim.pipeline, run.node.name, outcome, seconds)
+
     async def _step_failed(self, runner: StepRunner, run: StepPlan, error: Exception) -> None:
         if isinstance(error, OutputError) and self._has_refused_output:
             return
@@ -288,6 +299,7 @@ class GraphRunner:
             decision = decide_retry(run.node, run.key, error, run.tries, self._claim.max_attempts)
             log_failure(self._claim.job_id, run.key, run.tries, decision, error)
         release_values(error)
+        self._report(run, "failed" if decision.delay is None else "retried")
         await self._host.write(self._changes.failed(run, decision.error, decision.delay), run.key)
         run.has_slot = False
         if decision.delay is None:

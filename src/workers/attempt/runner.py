@@ -15,6 +15,7 @@ from headrace.domain.events.types import JobError, LogWritten, Progress
 from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.jobs.errors import ChangeRefusedError, LeaseLostError
 from headrace.domain.jobs.progress import JobProgress
+from headrace.domain.jobs.states import JobState
 from headrace.workers.attempt.changes import ChangeBuilder
 from headrace.workers.attempt.graph_runner import GraphRunner
 from headrace.workers.attempt.outcome import AttemptStatus, StopReason, conclude, unfinished_steps
@@ -81,6 +82,7 @@ class Attempt:
             status=self._status,
             sizes=OutputSizes(resources.output_limits),
         )
+        self._graph.monitor = resources.monitor
 
     def stop(self, reason: StopReason, *, deadline: float | None = None) -> None:
         """Stop the attempt soon; its steps have at most until *deadline*, by the monotonic clock."""
@@ -207,6 +209,9 @@ class Attempt:
         # A cancel that was requested meanwhile overrules a failure.
         error = change.move.error if new_state == change.move.target.value else None
         self._outcome = (new_state, None if error is None else error.code)
+        monitor = self._resources.monitor
+        if monitor is not None and new_state == JobState.QUEUED and self._status.reason is not None:
+            monitor.on_hand_back()
 
 
 def _both(

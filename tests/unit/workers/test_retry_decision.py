@@ -2,19 +2,23 @@
 
 from datetime import timedelta
 from typing import Any, cast
+from uuid import UUID
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from headrace import Pipeline, StepContext, step
+from headrace.domain.errors import HeadraceError
 from headrace.domain.jobs.attempts import backoff
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from headrace.domain.pipelines.definition import Node, OnLoss
 from headrace.domain.redaction import REDACTED
 from headrace.workers.attempt.executors import StepStoppedError
 from headrace.workers.attempt.process_executor import ChildDiedError, ChildError
-from headrace.workers.attempt.retry_decision import RetryDecision, decide_retry, describe
+from headrace.workers.attempt.retry_decision import RetryDecision, decide_retry, describe, log_failure
 from headrace.workers.child.fork import StepNotStartedError
 from headrace.workers.values import OutputError
 from support.worker_builders import new_node
@@ -305,3 +309,38 @@ def test_a_killed_process_is_not_replaced_if_its_step_must_not_run_twice(on_loss
     decision = decide_retry(paying_node(on_loss), "pay", ChildDiedError(-9), 1, None)
 
     assert (decision.error.code, decision.delay is None) == (code, on_loss == "fail")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(PermanentError("never", code="too_old"), "too_old"), (RetryableError("busy"), "step_failed")],
+)
+def test_an_error_that_the_author_raises_on_purpose_is_one_line_of_the_log(
+    error: Exception, code: str
+) -> None:
+    try:
+        raise error
+    except HeadraceError:
+        with capture_logs() as lines:
+            log_failure(UUID(int=1), KEY, 2, judge(error, failures=2), error)
+
+    (line,) = lines
+    assert (line["event"], line["log_level"], line["step"], line["failures"]) == (
+        "step_failed",
+        "warning",
+        KEY,
+        2,
+    )
+    assert (line["error_code"], line["error"]) == (code, str(error))
+    assert line.keys().isdisjoint({"exc_info", "exception", "stack"})
+    assert ("retry_in_seconds" in line) == isinstance(error, RetryableError)
+    rendered = structlog.dev.ConsoleRenderer(colors=False)(None, "warning", line)
+    assert str(rendered).count("\n") == 0
+
+
+def test_an_error_that_nobody_expected_has_its_traceback_below_the_line() -> None:
+    error = ValueError("no")
+    with capture_logs() as lines:
+        log_failure(UUID(int=1), KEY, 1, judge(error), error)
+
+    assert lines[0]["exc_info"][:2] == (ValueError, error)

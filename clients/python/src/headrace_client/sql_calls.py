@@ -88,9 +88,18 @@ def check_params(stored: str | None, pipeline: str, params: Any, at: str = "$.pa
     # The check sees the JSON that is submitted.
     value = msgspec.json.decode(_encode({} if params is None else params))
     errors = validator_for(schema, validate_formats=True).iter_errors(value)
-    faults = [Fault(at + _path(error.instance_path), error.message) for error in errors]
+    faults = [fault for error in errors for fault in _faults_of(error, at)]
     if faults:
         raise ParamsRefusedError(pipeline, faults[:_MAX_FAULTS])
+
+
+def _faults_of(error: Any, at: str) -> Iterator[Fault]:
+    """Yield the faults of one validation error: each field that must not be there has its own path."""
+    if error.kind.name not in ("additionalProperties", "unevaluatedProperties"):
+        yield Fault(at + _path(error.instance_path), error.message)
+        return
+    for name in error.kind.unexpected:
+        yield Fault(at + _path([*error.instance_path, name]), f"there is no field {name!r}")
 
 
 def sqlalchemy_call(call: SqlCall) -> tuple[Any, dict[str, str | None]]:

@@ -123,6 +123,7 @@ SELECT id, owner_id, request_id, pipeline, version, queue, params::text AS param
        max_attempts, losses, needs_process, state, progress, event_seq AS head, log_events,
        cancel_requested_at IS NOT NULL AS cancel_requested,
        timeout_seconds - ran_seconds AS seconds_left,
+       extract(epoch FROM statement_timestamp() - greatest(run_at, created_at))::float8 AS late_seconds,
        statement_timestamp() AS at, {_STARTED_BODY} AS body
 FROM claimed ORDER BY due_order
 """  # noqa: S608  (fragments of this code base)

@@ -47,7 +47,8 @@ class Claim(Struct, frozen=True, kw_only=True):
 
     *at* is PostgreSQL's time of the claim and *received_at* the monotonic clock when its rows arrived. *news*
     is to be published: it holds the `job.started` event. *needs_process*: the next step runs in a process.
-    *request_id* names the request that submitted the job; None for jobs that no request made.
+    *request_id* names the request that submitted the job; None for jobs that no request made. *late_seconds*:
+    how long the job has been due.
     """
 
     job_id: UUID
@@ -71,6 +72,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     received_at: float
     news: JobNews
     request_id: str | None = None
+    late_seconds: float = 0.0
     eta_estimator: EtaEstimator | None = None
 
     @property

@@ -1,7 +1,7 @@
 """The job queue as one worker uses it: claim jobs, write changes, renew and release leases, rescue jobs."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Final
 from uuid import UUID
@@ -38,10 +38,18 @@ class JobQueue:
     """The use cases of one worker process; all but `claim` are one statement."""
 
     def __init__(
-        self, database: Database, worker: Worker, eta_estimators: Mapping[str, EtaEstimator] | None = None
+        self,
+        database: Database,
+        worker: Worker,
+        eta_estimators: Mapping[str, EtaEstimator] | None = None,
+        on_losses: Callable[[int], None] | None = None,
     ) -> None:
-        """*eta_estimators* by `name@version`; each claim takes the one of its pipeline along."""
+        """*eta_estimators* by `name@version`; each claim takes the one of its pipeline along.
+
+        *on_losses* is called with the number of jobs that were rescued from lost attempts.
+        """
         self._eta_estimators = eta_estimators or {}
+        self._on_losses = on_losses
         self._leases = LeaseRepository(database)
         self._rescues = RescueRepository(database)
         self._changes = ChangeRepository(database)
@@ -114,11 +122,16 @@ class JobQueue:
 
     async def rescue(self, leases: Sequence[HeldLease]) -> list[JobNews]:
         """Requeue the jobs of *leases* that have still run out. Nobody is to blame."""
-        return _news(await self._rescues.rescue(leases, _LOST_TOO_OFTEN_JSON))
+        return self._counted(_news(await self._rescues.rescue(leases, _LOST_TOO_OFTEN_JSON)))
 
     async def rescue_from(self, dead_worker: str, blamed: HeldLease | None) -> list[JobNews]:
         """See the function `rescue_from`."""
-        return await rescue_from(self._rescues, dead_worker, blamed)
+        return self._counted(await rescue_from(self._rescues, dead_worker, blamed))
+
+    def _counted(self, news: list[JobNews]) -> list[JobNews]:
+        if news and self._on_losses is not None:
+            self._on_losses(len(news))
+        return news
 
     async def fail_timed_out(self) -> list[JobNews]:
         """Fail queued jobs that are out of time."""
@@ -194,6 +207,7 @@ def _claim(row: Row, steps: dict[str, StepRecord], eta_estimators: Mapping[str, 
         received_at=time.monotonic(),
         news=JobNews.from_row(row, [EncodedEvent("job.started", row["body"])]),
         request_id=row["request_id"],
+        late_seconds=row["late_seconds"],
         eta_estimator=eta_estimators.get(version_key(row["pipeline"], row["version"])),
     )
 

@@ -1,6 +1,7 @@
 """Resolves the pipelines that a submission names, and checks its params against their schemas."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from headrace.domain.database import Database
 from headrace.domain.heavy_work import TURN_CHARS, HeavyWork
@@ -13,8 +14,12 @@ from headrace.domain.pipelines.service import (
     PipelineNotFoundError,
     PipelineUnknownError,
     check_params_in_turn,
+    nearest_other,
 )
 from headrace.domain.workers.directory import WorkerDirectory
+
+# Finding the nearest of all names takes some milliseconds.
+_MAX_ADVICE: Final = 3
 
 
 class SubmissionResolver:
@@ -48,7 +53,10 @@ class SubmissionResolver:
             path = at.format(index)
             if pipeline is None:
                 field = "pipeline" if spec.version is None else "version"
-                unknown_faults.append(Fault(f"{path}.{field}", str(PipelineNotFoundError(*version))))
+                has_advice = len(unknown_faults) < _MAX_ADVICE
+                advice = await self._find_nearest(spec.pipeline) if has_advice else None
+                message = str(PipelineNotFoundError(*version, advice))
+                unknown_faults.append(Fault(f"{path}.{field}", message))
                 continue
             pipelines.append(pipeline)
             chars_in_turn += size
@@ -64,6 +72,9 @@ class SubmissionResolver:
         if param_faults:
             raise ParamsInvalidError(specs[0].pipeline if len(specs) == 1 else "of the batch", param_faults)
         return pipelines, await self._workers.fetch_serving()
+
+    async def _find_nearest(self, name: str) -> str | None:
+        return nearest_other(name, await self._catalogue.names())
 
     def evict(self, specs: Sequence[JobSpec]) -> None:
         """Drop the cached pipelines of *specs*, so that the next submission looks them up."""

@@ -1,0 +1,200 @@
+"""Counts jobs, workers and bytes in PostgreSQL, at a cost that does not grow with the number of jobs.
+
+Queued jobs are counted in their index, lane by lane (see `claim_sql`) and up to a limit. The others are
+counted in a sample of the table's pages, which is the whole table while that is small. The pages of a sample
+are the same each time, so that estimates do not jump.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from headrace.domain.database import Database, Row
+from headrace.domain.facts.models import DatabaseFacts, Lane, Sample
+from headrace.domain.facts.summary import QueueFacts, count_jobs, with_estimates
+from headrace.domain.jobs.claim_rules import (
+    HEAD_START_SQL,
+    IS_SUSPECT_SQL,
+    MAY_BE_CLAIMED_SQL,
+    SUSPECT_LOSSES,
+    last_due_order_sql,
+)
+from headrace.domain.pipelines.versions import VERSION_KEY_SQL
+from headrace.domain.workers.directory import WorkerDirectory
+
+MAX_LANES: Final = 2_000
+_MAX_COUNTED: Final = 200_000
+_MAX_COUNTED_OF_LANE: Final = 10_000
+_MIN_COUNTED_OF_LANE: Final = 100
+_MAX_SUSPECTS: Final = 10_000
+_MAX_RUNNING: Final = 100_000
+SAMPLED_PAGES: Final = 4_000
+# The first in the due order is the oldest, unless jobs with other priorities were submitted within minutes.
+_OLDEST_AMONG: Final = 100
+
+TABLES: Final = (
+    "api_keys",
+    "audit_entries",
+    "blob_removals",
+    "chore_failures",
+    "chores",
+    "files",
+    "idempotency_keys",
+    "identities",
+    "job_changes",
+    "job_quotas",
+    "job_tags",
+    "jobs",
+    "login_attempts",
+    "login_sessions",
+    "pipelines",
+    "preset_tags",
+    "presets",
+    "step_runs",
+    "tags",
+    "transactional_keys",
+    "transactional_submissions",
+    "users",
+    "workers",
+)
+"""The tables of the service; others in its schema are not measured."""
+
+_LANE: Final = f"queue, {VERSION_KEY_SQL} AS version_key, needs_process, {HEAD_START_SQL} AS head_start"
+_LANE_KEY: Final = f"queue, {VERSION_KEY_SQL}, needs_process, {HEAD_START_SQL}"
+_LANES: Final = f"""
+WITH RECURSIVE lanes AS (
+    (SELECT {_LANE} FROM jobs WHERE {MAY_BE_CLAIMED_SQL} ORDER BY {_LANE_KEY} LIMIT 1)
+    UNION ALL
+    SELECT lane.* FROM lanes previous CROSS JOIN LATERAL (
+        SELECT {_LANE} FROM jobs
+        WHERE {MAY_BE_CLAIMED_SQL} AND ({_LANE_KEY}) >
+            (previous.queue, previous.version_key, previous.needs_process, previous.head_start)
+        ORDER BY {_LANE_KEY} LIMIT 1
+    ) lane
+)
+SELECT * FROM lanes LIMIT $1
+"""  # noqa: S608  (fragments of this code base)
+
+_IN_LANE: Final = f"""
+    FROM jobs WHERE {MAY_BE_CLAIMED_SQL} AND queue = lane.queue AND {VERSION_KEY_SQL} = lane.version_key
+    AND needs_process = lane.needs_process AND {HEAD_START_SQL} = lane.head_start AND due_order
+"""
+_LAST_DUE: Final = last_due_order_sql("lane.head_start")
+_LANE_COUNTS: Final = f"""
+SELECT lane.queue, lane.version_key, lane.needs_process, due.count AS due, later.count AS later,
+       extract(epoch FROM statement_timestamp() - oldest.at)::float8 AS oldest_due_seconds
+FROM unnest($1::text[], $2::text[], $3::boolean[], $4::int[])
+    AS lane(queue, version_key, needs_process, head_start)
+CROSS JOIN LATERAL (SELECT count(*) FROM (SELECT {_IN_LANE} <= {_LAST_DUE} LIMIT $5) first) due
+CROSS JOIN LATERAL (SELECT count(*) FROM (SELECT {_IN_LANE} > {_LAST_DUE} LIMIT $5) first) later
+CROSS JOIN LATERAL (
+    SELECT min(greatest(run_at, created_at)) AS at
+    FROM (SELECT run_at, created_at {_IN_LANE} <= {_LAST_DUE} ORDER BY due_order LIMIT $6) first
+) oldest
+"""  # noqa: S608  (fragments of this code base)
+_SUSPECTS: Final = f"""
+SELECT queue, version_key, needs_process,
+       count(*) FILTER (WHERE run_at <= statement_timestamp()) AS due,
+       count(*) FILTER (WHERE run_at > statement_timestamp()) AS later,
+       extract(epoch FROM statement_timestamp() - min(greatest(run_at, created_at))
+           FILTER (WHERE run_at <= statement_timestamp()))::float8 AS oldest_due_seconds
+FROM (
+    SELECT queue, {VERSION_KEY_SQL} AS version_key, needs_process, run_at, created_at FROM jobs
+    WHERE state = 'queued' AND {IS_SUSPECT_SQL} LIMIT $1
+) suspects GROUP BY queue, version_key, needs_process
+"""  # noqa: S608  (fragments of this code base)
+_BACKING_OFF: Final = """
+SELECT count(*) FILTER (WHERE run_at > statement_timestamp()) AS count
+FROM (SELECT run_at FROM jobs WHERE state = 'queued' AND attempt > 0 LIMIT $1) tried
+"""
+_RUNNING: Final = """
+SELECT pipeline, count(*) AS count
+FROM (SELECT pipeline FROM jobs WHERE state = 'running' AND lease_owner > '' LIMIT $1) running
+GROUP BY pipeline
+"""
+_PAGES: Final = """
+SELECT (pg_relation_size('jobs') / current_setting('block_size')::int)::int AS pages
+"""
+_SAMPLE: Final = """
+SELECT state, pipeline, queue, count(*) AS count
+FROM jobs TABLESAMPLE SYSTEM ($1::float4) REPEATABLE (1) GROUP BY state, pipeline, queue
+"""
+_TABLE_BYTES: Final = """
+SELECT relname::text AS name, CASE WHEN relkind = 'p'
+    THEN (SELECT coalesce(sum(pg_total_relation_size(inhrelid)), 0) FROM pg_inherits WHERE inhparent = c.oid)
+    ELSE pg_total_relation_size(c.oid) END::int8 AS bytes
+FROM pg_class c
+WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND relname = ANY($1::text[])
+"""
+_CONNECTIONS: Final = """
+SELECT sum(numbackends)::int AS used, current_setting('max_connections')::int AS most FROM pg_stat_database
+"""
+
+
+class FactsRepository:
+    """Every call of the database is one statement with a bound on what it reads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._directory = WorkerDirectory(database)
+
+    async def fetch(self) -> DatabaseFacts:
+        """Count everything, in statements one after another."""
+        samples = await self.fetch_samples()
+        lanes = with_estimates(await self.fetch_lanes(), samples)
+        (backing_off,) = await self._database.fetch(_BACKING_OFF, _MAX_COUNTED_OF_LANE)
+        queues = QueueFacts(lanes, await self._directory.fetch_serving(), backing_off=backing_off["count"])
+        running = await self._database.fetch(_RUNNING, _MAX_RUNNING)
+        tables = await self._database.fetch(_TABLE_BYTES, list(TABLES))
+        (connections,) = await self._database.fetch(_CONNECTIONS)
+        return DatabaseFacts(
+            jobs=count_jobs(
+                samples, queued=queues.queued, running={row["pipeline"]: row["count"] for row in running}
+            ),
+            due=dict(queues.due),
+            oldest_due_seconds=queues.oldest_due_seconds,
+            waiting=dict(queues.waiting),
+            unserved=dict(queues.unserved),
+            workers=dict(queues.workers),
+            table_bytes={row["name"]: row["bytes"] for row in tables},
+            connections=connections["used"],
+            max_connections=connections["most"],
+        )
+
+    async def fetch_lanes(self) -> list[Lane]:
+        """Count the queued jobs of each lane, up to a limit that is lower the more lanes there are."""
+        lanes = await self._database.fetch(_LANES, MAX_LANES)
+        share = _MAX_COUNTED // max(len(lanes), 1)
+        limit = min(max(share, _MIN_COUNTED_OF_LANE), _MAX_COUNTED_OF_LANE)
+        columns: list[list[Any]] = [
+            [row[name] for row in lanes] for name in ("queue", "version_key", "needs_process", "head_start")
+        ]
+        counted = await self._database.fetch(_LANE_COUNTS, *columns, limit, _OLDEST_AMONG) if lanes else ()
+        suspects = await self._database.fetch(_SUSPECTS, _MAX_SUSPECTS)
+        return [
+            *(_lane(row, limit) for row in counted),
+            *(_lane(row, _MAX_SUSPECTS, losses=SUSPECT_LOSSES) for row in suspects),
+        ]
+
+    async def fetch_samples(self, pages: int = SAMPLED_PAGES) -> Sequence[Sample]:
+        """Count the jobs on about that many *pages* of the table, and scale the counts up."""
+        (size,) = await self._database.fetch(_PAGES)
+        share = min(pages / max(size["pages"], 1), 1.0)
+        rows = await self._database.fetch(_SAMPLE, share * 100)
+        return [
+            Sample(row["state"], row["pipeline"], row["queue"], round(row["count"] / share)) for row in rows
+        ]
+
+
+def _lane(row: Row, limit: int, *, losses: int = 0) -> Lane:
+    pipeline, _, version = str(row["version_key"]).rpartition("@")
+    return Lane(
+        queue=row["queue"],
+        pipeline=pipeline,
+        version=int(version),
+        needs_process=row["needs_process"],
+        due=row["due"],
+        later=row["later"],
+        limit=limit,
+        oldest_due_seconds=row["oldest_due_seconds"],
+        losses=losses,
+    )

@@ -1,0 +1,37 @@
+"""What a worker knows of its monitoring.
+
+Only a worker that serves it imports the rest, whose library takes a part of the start.
+"""
+
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Protocol
+
+from headrace.adapters.outages import Outages
+from headrace.workers.arq_worker import HeadraceWorker
+from headrace.workers.leases import Leases
+from headrace.workers.monitor import Monitor
+from headrace.workers.pools import WorkerPools
+
+
+class Monitoring(Protocol):
+    """Serves the metrics and the probes of one worker process."""
+
+    @property
+    def metrics(self) -> Monitor:
+        """The receiver of the worker's reports."""
+
+    def serving(
+        self, worker: HeadraceWorker, leases: Leases, pools: WorkerPools, outages: Outages
+    ) -> AbstractAsyncContextManager[None]:
+        """Serve for the block."""
+
+
+def serving(
+    monitoring: Monitoring | None,
+    worker: HeadraceWorker,
+    leases: Leases,
+    pools: WorkerPools,
+    outages: Outages,
+) -> AbstractAsyncContextManager[None]:
+    """Serve *monitoring* for the block, if the worker has one."""
+    return nullcontext() if monitoring is None else monitoring.serving(worker, leases, pools, outages)
