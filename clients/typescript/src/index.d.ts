@@ -167,10 +167,7 @@ export interface Page<Item> {
   total_is_estimate?: boolean;
   /** The cursor of the page behind this one, to be given as `after`. The last page has none. */
   next?: string;
-}
-
-export interface JobPage extends Page<Job> {
-  /** Only the jobs created since then were looked at. */
+  /** Only the items created since then were looked at. */
   searched_back_to?: string;
 }
 
@@ -474,6 +471,7 @@ export interface JobFilter extends PageFilter {
 export interface FileFilter extends PageFilter {
   job?: string;
   search?: string;
+  created_before?: string;
   order_by?: string;
 }
 
@@ -529,7 +527,7 @@ export class HeadraceClient {
   submitPreset(preset: Reference, options?: JobTerms & KeyOptions): Promise<Job>;
   show(job: Reference, options?: CallOptions): Promise<Job>;
   /** List jobs, newest first by default. */
-  jobs(filter?: JobFilter): Promise<JobPage>;
+  jobs(filter?: JobFilter): Promise<Page<Job>>;
   /** Change tags or meta. Absent fields stay; a null in `meta` removes its key. */
   change(job: Reference, changes: { tags?: string[]; meta?: object } & CallOptions): Promise<Job>;
   /** Delete a job that has ended, with its history and files. */

@@ -23,7 +23,7 @@ PARAMETERS: Final = {
     "tag": "Only those with this tag.",
     "search": "Only those that contain this text.",
     "created_after": "Only jobs created at this time or later, with an offset: `2030-01-02T03:04:05Z`.",
-    "created_before": "Only jobs created before this time.",
+    "created_before": "Only those created before this time.",
     "preset": "Only jobs of the preset with this id.",
     "owner": "Only those of the user with this id, for admins.",
     "job": "Only files of the job with this id.",

@@ -281,6 +281,7 @@ class Page(Struct, Generic[T], frozen=True, kw_only=True):
 
     *next* is the cursor of the page behind it, to be given as *after*; None for the last page.
     *total_is_estimate*: there are more than 10,000 items, and *total* is an estimate.
+    *searched_back_to*: only the items created since then were looked at; None: all were.
     """
 
     items: Sequence[T]
@@ -289,12 +290,4 @@ class Page(Struct, Generic[T], frozen=True, kw_only=True):
     offset: int
     total_is_estimate: bool = False
     next: str | None = None
-
-
-class JobPage(Page[Job], frozen=True, kw_only=True):
-    """One page of jobs.
-
-    *searched_back_to*: only the jobs created since then were looked at; None: all were.
-    """
-
     searched_back_to: datetime | None = None
