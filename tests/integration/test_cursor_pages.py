@@ -6,7 +6,7 @@ import pytest
 
 from headrace.domain import paging
 from headrace.domain.files import repository as file_repository
-from headrace.domain.jobs import job_lists
+from headrace.domain.jobs import job_lists, rare_filters
 from support.harness import Api
 from support.shared_api import SharedApi
 
@@ -56,7 +56,7 @@ async def finish(shared_api: SharedApi, job_ids: list[str], state: str = "succee
 def small_bounds(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Bounds that a few jobs exceed: a window of three jobs, and no filter counts as rare."""
     monkeypatch.setattr(job_lists, "MAX_LOOKED_JOBS", 3)
-    monkeypatch.setattr(job_lists, "MAX_COUNTED", 0)
+    monkeypatch.setattr(rare_filters, "MAX_RARE", 0)
     return monkeypatch
 
 

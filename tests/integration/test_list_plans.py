@@ -16,7 +16,7 @@ from headrace.domain.accounts.reach import Reach
 from headrace.domain.database import Row
 from headrace.domain.files import repository as files
 from headrace.domain.files.repository import FileFilter, FileRepository
-from headrace.domain.jobs import job_lists
+from headrace.domain.jobs import job_lists, rare_filters
 from headrace.domain.jobs.filters import JobFilter
 from headrace.domain.jobs.overview import overview_repository
 from headrace.domain.jobs.overview.overview import OverviewFilter
@@ -47,7 +47,7 @@ async def crowded(
     """Many jobs and files of one owner, and bounds that are much smaller than their number."""
     for module, name, value in (
         (paging, "MAX_COUNTED", COUNTED),
-        (job_lists, "MAX_COUNTED", COUNTED),
+        (rare_filters, "MAX_RARE", COUNTED),
         (job_lists, "MAX_LOOKED_JOBS", LOOKED),
         (files, "MAX_LOOKED_FILES", LOOKED),
         (queues, "MAX_COUNTED", COUNTED),
