@@ -51,7 +51,7 @@ async def crowded(
         (job_lists, "MAX_LOOKED_JOBS", LOOKED),
         (files, "MAX_LOOKED_FILES", LOOKED),
         (queues, "MAX_COUNTED", COUNTED),
-        (queues, "MAX_DUE", COUNTED),
+        (queues, "MIN_DUE", COUNTED),
         (queues, "_MAX_OLDEST", COUNTED),
         (statistics, "MAX_COUNTED", COUNTED),
         (statistics, "MAX_MEASURED", COUNTED),

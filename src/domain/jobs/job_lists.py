@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import Session
-from headrace.domain.cursors import Order, Position, SortColumn, behind
+from headrace.domain.cursors import Order, Position, SortColumn, behind, order_on
 from headrace.domain.jobs.filters import JobFilter
 from headrace.domain.jobs.id_times import MAX_CLOCK_SKEW, first_id_at
 from headrace.domain.jobs.models import Job
@@ -161,7 +161,7 @@ class JobLists(Struct, frozen=True):
             return JobSelection(ids, matching, matching)
         # The LIMIT keeps PostgreSQL from looking for these jobs in the order of the list, among all others.
         found = matching.with_only_columns(*_COLUMNS).limit(len(self.filters.found)).subquery()
-        ids = self._cut(select(found.c.id), _on(found, self.order), position)
+        ids = self._cut(select(found.c.id), order_on(found, self.order), position)
         return JobSelection(ids, select(found.c.id), matching)
 
     def _select_by_state(self, position: Position | None) -> JobSelection:
@@ -173,7 +173,7 @@ class JobLists(Struct, frozen=True):
             part = part if position is None else part.where(behind(self.order, position))
             parts.append(select(part.order_by(*_elements(self.order)).limit(rows).subquery()))
         merged = union_all(*parts).subquery()
-        order = _on(merged, self.order)
+        order = order_on(merged, self.order)
         ids = select(merged.c.id).order_by(*_elements(order)).limit(self.filters.limit + 1)
         counted = select(Job).where(*self._indexed(), *self._others(Job, _has_tag))
         return JobSelection(ids.offset(self.filters.offset), counted, counted)
@@ -182,7 +182,7 @@ class JobLists(Struct, frozen=True):
         start = position if self._follows_index else None
         window = self._window(start)
         matching = select(window.c.id).where(*self._others(window.c, _is_tagged))
-        order = _on(window, self.order)
+        order = order_on(window, self.order)
         ids = self._cut(matching, order, None if self._follows_index else position)
         whole = self._window(None) if start is not None else window
         counted = select(whole.c.id).where(*self._others(whole.c, _is_tagged))
@@ -274,11 +274,6 @@ class JobLists(Struct, frozen=True):
 
 def _elements(order: Order) -> list[ColumnElement[Any]]:
     return [column.ordered for column in order]
-
-
-def _on(rows: Subquery, order: Order) -> Order:
-    """Return *order* by the columns of a subquery."""
-    return [SortColumn(rows.c[column.name], column.is_descending, column.nulls_last) for column in order]
 
 
 def _has_tag(job_id: Any, tag: str, reach: Reach) -> ColumnElement[bool]:

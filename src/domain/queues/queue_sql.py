@@ -136,8 +136,6 @@ SELECT queue AS name, count(*)::int AS running FROM (
 """
 
 ESTIMATE: Final = f"EXPLAIN (FORMAT JSON) SELECT 1 FROM jobs WHERE {MAY_BE_CLAIMED_SQL} AND queue = $1"  # noqa: S608
-# Jobs that were not delayed are due. PostgreSQL has statistics about this expression, since it is indexed.
-ESTIMATE_OF_DUE: Final = f"{ESTIMATE} AND {HEAD_START_SQL} = 0"
 ESTIMATE_OF_OWNER: Final = """
 EXPLAIN (FORMAT JSON) SELECT 1 FROM jobs WHERE owner_id = $1 AND state = 'queued'
 """

@@ -252,7 +252,10 @@ class Queue(Struct, frozen=True, kw_only=True):
 
 
 class Scaling(Struct, frozen=True, kw_only=True):
-    """How many workers a queue needs. *gated*: due jobs that no worker may start."""
+    """How many workers a queue needs. *gated*: due jobs that no worker may start.
+
+    *due_is_minimum*: there are more due jobs, which were not counted.
+    """
 
     value: int
     due: int
@@ -262,7 +265,7 @@ class Scaling(Struct, frozen=True, kw_only=True):
     oldest_due_seconds: float
     slots_per_worker: int
     wanted_workers: int
-    due_is_estimate: bool = False
+    due_is_minimum: bool = False
 
 
 class Worker(Struct, frozen=True, kw_only=True):
