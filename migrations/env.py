@@ -14,6 +14,7 @@ from headrace.adapters.installed_schema import (
     quote_identifier,
     refused_schema,
 )
+from headrace.adapters.migrations import MigrationProbe
 from headrace.domain.database import DatabaseMisconfiguredError
 
 # An arbitrary advisory lock: two deployments that migrate the same schema at the same time run one after the
@@ -114,7 +115,12 @@ def _migrate(connection: Connection) -> None:
         _create_schema(connection)
         # Queries of a table queue behind a migration that waits for its lock.
         connection.execute(text("SET LOCAL lock_timeout = '3s'"))
+        probe: MigrationProbe | None = context.config.attributes.get("probe")
+        if probe is not None:
+            probe.begin(connection)
         context.run_migrations()
+        if probe is not None:
+            probe.end(connection)
         _mark_schema(connection)
 
 

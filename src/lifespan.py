@@ -16,6 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.cipher import Cipher
+from headrace.adapters.connection_counts import (
+    CREDENTIAL_CONNECTIONS,
+    FACTS_CONNECTIONS,
+    HEALTH_CONNECTIONS,
+    SEARCH_CONNECTIONS,
+    STREAM_CONNECTIONS,
+    SUBMIT_CONNECTIONS,
+)
 from headrace.adapters.database import FairDatabase, StatementPool
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.engine import WAIT_SECONDS, build_engine, connections_in_use, expire_connections
@@ -37,6 +45,7 @@ from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.adapters.submission_batcher import SubmissionBatcher
 from headrace.adapters.tasks import cancel_and_wait
 from headrace.adapters.tone3000 import Tone3000
+from headrace.adapters.tracing.tracing import Tracing, closing_traces
 from headrace.api.auth.authentication import Authenticator
 from headrace.api.auth.origins import Origins
 from headrace.api.auth.proxies import Proxies
@@ -65,11 +74,8 @@ from headrace.settings import Settings
 _log = structlog.get_logger(__name__)
 
 _READ_SECONDS: Final = 5.0
-_STREAM_CONNECTIONS: Final = 4
 # Thousands of new watchers of one user wait for each other. A stream that has waited in vain tries again.
 _STREAM_WAIT_SECONDS: Final = 30.0
-_SEARCH_CONNECTIONS: Final = 2
-_SUBMIT_CONNECTIONS: Final = 4
 # A submission that waits for a locked row delays those that share its statement.
 _SUBMIT_LOCK_TIMEOUT: Final = timedelta(seconds=3)
 _QUOTA_SECONDS: Final = 3600.0
@@ -140,6 +146,7 @@ async def run_services(
     settings: Settings,
     tokens: Tokens,
     metrics: ApiMetrics,
+    tracing: Tracing | None,
     on_broken: Callable[[], None] | None,
 ) -> AsyncGenerator[None, None]:
     """Hold the services in `app.state.services` for the block, and run their loops.
@@ -149,9 +156,11 @@ async def run_services(
     outages = build_outages(settings.database, settings.redis, settings.blob_dir)
     connections = await _connect(settings, outages)
     submission_batcher = SubmissionBatcher(
-        SubmitRepository(connections.submit_pool, settings.quotas).store, metrics.on_batch
+        SubmitRepository(connections.submit_pool, settings.quotas, stores_traces=tracing is not None).store,
+        metrics.on_batch,
     )
     services = _build_services(settings, tokens, connections, submission_batcher, outages, metrics)
+    services.tracing = tracing
     app.state.update(State({"services": services}))
     await asyncio.to_thread(services.blobs.restrict)
     await outages.storage.check()
@@ -176,7 +185,8 @@ async def run_services(
         task.add_done_callback(partial(_report_end, on_broken))
     _log.info("api_ready")
     try:
-        yield
+        async with closing_traces(tracing):
+            yield
     finally:
         await services.hub.say_goodbye()
         await cancel_and_wait(tasks)
@@ -207,12 +217,12 @@ async def _connect(settings: Settings, outages: Outages) -> _Connections:
     connections = _Connections(
         engine=engine(size=writes, share=share_of(writes)),
         read_engine=engine(size=reads, share=share_of(reads), statement_seconds=_READ_SECONDS),
-        pool=await pool(size=4),
-        submit_pool=await pool(size=_SUBMIT_CONNECTIONS, lock_timeout=_SUBMIT_LOCK_TIMEOUT),
-        stream_pool=await pool(size=_STREAM_CONNECTIONS, statement_seconds=_READ_SECONDS),
-        search_pool=await pool(size=_SEARCH_CONNECTIONS, statement_seconds=SEARCH_SECONDS),
-        health_pool=await pool(size=1),
-        facts_pool=await pool(size=1, statement_seconds=FACTS_SECONDS),
+        pool=await pool(size=CREDENTIAL_CONNECTIONS),
+        submit_pool=await pool(size=SUBMIT_CONNECTIONS, lock_timeout=_SUBMIT_LOCK_TIMEOUT),
+        stream_pool=await pool(size=STREAM_CONNECTIONS, statement_seconds=_READ_SECONDS),
+        search_pool=await pool(size=SEARCH_CONNECTIONS, statement_seconds=SEARCH_SECONDS),
+        health_pool=await pool(size=HEALTH_CONNECTIONS),
+        facts_pool=await pool(size=FACTS_CONNECTIONS, statement_seconds=FACTS_SECONDS),
         redis=build_redis(redis, connections=32, report=outages.redis.report) if redis else None,
     )
     outages.postgresql.on_end.append(connections.expire)
@@ -229,16 +239,16 @@ def _build_services(
 ) -> Services:
     pool, redis = connections.pool, connections.redis
     turns = partial(FairTurns, suspect=outages.postgresql.suspect)
-    stream_turns = turns(_STREAM_CONNECTIONS, share_of(_STREAM_CONNECTIONS), _STREAM_WAIT_SECONDS)
+    stream_turns = turns(STREAM_CONNECTIONS, share_of(STREAM_CONNECTIONS), _STREAM_WAIT_SECONDS)
     streams = FairDatabase(connections.stream_pool, stream_turns)
-    searches = FairDatabase(connections.search_pool, turns(_SEARCH_CONNECTIONS, 1, WAIT_SECONDS))
+    searches = FairDatabase(connections.search_pool, turns(SEARCH_CONNECTIONS, 1, WAIT_SECONDS))
     # Statements with the submissions of all users take no turns, and find a connection beside these.
-    look_up_places = _SUBMIT_CONNECTIONS - 1
+    look_up_places = SUBMIT_CONNECTIONS - 1
     look_ups = FairDatabase(
         connections.submit_pool, turns(look_up_places, share_of(look_up_places), WAIT_SECONDS)
     )
     usages = FairDatabase(connections.stream_pool, turns(2, 1, WAIT_SECONDS))
-    numbers = FairDatabase(connections.search_pool, turns(_SEARCH_CONNECTIONS, 1, WAIT_SECONDS))
+    numbers = FairDatabase(connections.search_pool, turns(SEARCH_CONNECTIONS, 1, WAIT_SECONDS))
     signer = MessageSigner(settings.secret_key)
     heavy_work = HeavyWork()
     bus = EventBus(redis, signer)
@@ -283,6 +293,7 @@ def _build_services(
             settings.blob_dir, max_bytes=settings.max_file_bytes, report=outages.storage.report_from_thread
         ),
         metrics=metrics,
+        tracing=None,
         check_readiness=shared_check(
             partial(check_readiness, connections.health_pool, redis, bus.refused, outages)
         ),

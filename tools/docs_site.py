@@ -43,6 +43,8 @@ NAVIGATION: Final = {
         "docs/glossary.md",
     ],
     "Run": [
+        "docs/deployment.md",
+        "docs/operations.md",
         "docs/connecting.md",
         "docs/authentication.md",
         "docs/tone3000.md",

@@ -124,7 +124,9 @@ class BlobStore:
                     await anyio.to_thread.run_sync(target.write, chunk)
             stored = StoredBlob(size, digest.digest(), uuid4())
             with store_errors(self._report):
-                await anyio.to_thread.run_sync(self._publish, file_id, stored, temporary, target)
+                await anyio.to_thread.run_sync(
+                    self._publish, self.path(file_id, stored.key), temporary, target
+                )
         return stored
 
     def put(
@@ -158,8 +160,21 @@ class BlobStore:
                     target.write(chunk)
             stored = StoredBlob(size, digest.digest(), uuid4())
             with store_errors(self._report):
-                self._publish(file_id, stored, temporary, target)
+                self._publish(self.path(file_id, stored.key), temporary, target)
         return stored
+
+    def put_back(self, file_id: UUID, key: UUID, chunks: Iterable[bytes]) -> None:
+        """Store the bytes of a backup under the key that their row names. This blocks: call it in a thread.
+
+        Raises:
+            StoreError: the store is full, read-only or away; nothing is kept.
+        """
+        with self._temporary() as (temporary, target):
+            for chunk in chunks:
+                with store_errors(self._report):
+                    target.write(chunk)
+            with store_errors(self._report):
+                self._publish(self.path(file_id, key), temporary, target)
 
     def renew(self, file_id: UUID, key: UUID) -> None:
         """Date stored bytes as if they were written now.
@@ -225,10 +240,9 @@ class BlobStore:
     def _shard(self, file_id: UUID) -> Path:
         return self._folder / file_id.hex[-2:]
 
-    def _publish(self, file_id: UUID, stored: StoredBlob, temporary: Path, target: BinaryIO) -> None:
+    def _publish(self, final: Path, temporary: Path, target: BinaryIO) -> None:
         target.flush()
         os.fsync(target.fileno())
-        final = self.path(file_id, stored.key)
         make_folder(final.parent)
         temporary.replace(final)
         # A row may name the content only once a power cut leaves its entry, and that of a shard that another

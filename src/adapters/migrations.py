@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import asyncpg
 import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import MetaData
+from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import DBAPIError
 
 from headrace.adapters.engine import create_engine
@@ -41,10 +41,20 @@ class SchemaLockedError(HeadraceError):
         )
 
 
+class MigrationProbe(Protocol):
+    """Looks at the transaction of a migration."""
+
+    def begin(self, connection: Connection) -> None:
+        """Look at the database before the migration."""
+
+    def end(self, connection: Connection) -> None:
+        """Look at what the migration has done, before it is committed."""
+
+
 class AlembicCommands:
     """Alembic's commands for one database."""
 
-    def __init__(self, address: PostgresAddress | str) -> None:
+    def __init__(self, address: PostgresAddress | str, probe: MigrationProbe | None = None) -> None:
         parsed = as_postgres_address(address)
         connector = PostgresConnector(parsed, _SESSION, answer_seconds=None)
         self._config = Config(MIGRATIONS / "alembic.ini")
@@ -56,6 +66,7 @@ class AlembicCommands:
         is_path_given = parsed.schema is None and "search_path" in parsed.session
         self._config.attributes["schema"] = None if is_path_given else parsed.schema or DEFAULT_SCHEMA
         self._config.attributes["is_schema_set"] = parsed.schema is not None
+        self._config.attributes["probe"] = probe
 
     def upgrade(self, revision: str = "head") -> None:
         """Upgrade the database to *revision*, in one transaction.
@@ -96,8 +107,8 @@ class AlembicCommands:
         command.check(self._config)
 
 
-def upgrade(address: PostgresAddress | str) -> None:
-    """Upgrade the database to the newest revision, in one transaction.
+def upgrade(address: PostgresAddress | str, revision: str = "head") -> None:
+    """Upgrade the database to *revision*, in one transaction.
 
     Raises:
         DatabaseAwayError: PostgreSQL cannot be reached.
@@ -105,7 +116,7 @@ def upgrade(address: PostgresAddress | str) -> None:
         SchemaLockedError: other sessions have held locks for over a minute.
     """
     try:
-        AlembicCommands(address).upgrade()
+        AlembicCommands(address).upgrade(revision)
     except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
         raise DatabaseAwayError(str(error) or type(error).__name__) from error
     except DBAPIError as error:

@@ -23,9 +23,12 @@ CONNECT_SECONDS: Final = 5.0
 _MIN_HOST_SECONDS: Final = 0.5
 # PostgreSQL takes a parameter with a point for that of an extension. A pooler does not pass it on.
 _MARK: Final = "headrace.session"
-_HAS_MARK: Final = f"pg_catalog.current_setting('{_MARK}', true) = 'own'"
+HAS_OWN_SESSION: Final = f"pg_catalog.current_setting('{_MARK}', true) = 'own'"
+"""An SQL expression: whether no pooler stands between."""
 # Behind a pooler this would change the sessions of others.
-_SET_PATH: Final = f"CASE WHEN {_HAS_MARK} THEN pg_catalog.set_config('search_path', {{path}}, false) END"
+_SET_PATH: Final = (
+    f"CASE WHEN {HAS_OWN_SESSION} THEN pg_catalog.set_config('search_path', {{path}}, false) END"
+)
 _REFUSED_PARAMETER: Final = "startup parameter"
 _POOLER_REFUSALS: Final = ("authentication failed", "does not exist", "no such user", "no such database")
 _STATEMENT_MODE: Final = "statement pooling mode"
@@ -184,7 +187,7 @@ class PostgresConnector:
         set_path = "" if path_query is None else f", {_SET_PATH.format(path=path_query)}"
         try:
             # Without a name: a pooler may hand on statements of others.
-            statement = await connection.prepare(f"SELECT {_HAS_MARK}{set_path}", name="")
+            statement = await connection.prepare(f"SELECT {HAS_OWN_SESSION}{set_path}", name="")
             ((has_mark, *path),) = await statement.fetch()
         except BaseException:
             connection.terminate()

@@ -8,7 +8,7 @@ from typing import Final
 
 from asyncpg import UndefinedTableError
 
-from headrace.adapters.revisions import current_revision, known_revisions
+from headrace.adapters.revisions import current_revision, known_revisions, required_revision
 from headrace.domain.database import Database
 from headrace.domain.errors import HeadraceError
 
@@ -51,10 +51,10 @@ async def require_schema(database: Database) -> None:
 
 async def find_schema_fault(database: Database, revision: str | None) -> SchemaError | None:
     """Return why this release cannot work with the schema at *revision*; None if it can."""
-    newest, *older = known_revisions()
-    if revision == newest:
+    known = known_revisions()
+    if revision in known[: known.index(required_revision()) + 1]:
         return None
-    if revision is None or revision in older:
+    if revision is None or revision in known:
         return SchemaBehindError()
     try:
         rows = await database.fetch(_MARK)

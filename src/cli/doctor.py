@@ -3,7 +3,6 @@
 import asyncio
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ import httpx
 import msgspec
 
 from headrace.adapters.blob_store import probe_store
-from headrace.adapters.servers import Finding, describe
+from headrace.adapters.data_folder import free_bytes
+from headrace.adapters.servers import Finding, describe, find_database_url
 from headrace.adapters.store_errors import StoreError
 from headrace.cli.api_client import ApiClient
 from headrace.cli.doctor_files import check_files
@@ -23,7 +23,12 @@ from headrace.cli.doctor_servers import check_database, check_redis
 from headrace.cli.errors import BadUrlError
 from headrace.cli.start_notice import is_starting
 from headrace.domain.errors import HeadraceError
-from headrace.domain.pipelines.bundled import BUNDLED_MODULES, explain_missing
+from headrace.domain.pipelines.bundled import (
+    BUNDLED_MODULES,
+    MissingExtraError,
+    explain_missing,
+    require_extras,
+)
 from headrace.domain.pipelines.loading import RENAME_ADVICE, Loaded, import_path, load_all
 from headrace.settings import (
     Settings,
@@ -67,7 +72,10 @@ def run_checks(
     if settings.redis:
         findings += asyncio.run(check_redis(settings.redis))
     if compares_files:
-        findings += asyncio.run(check_files(msgspec.structs.replace(settings, data_dir=folder)))
+        database_url = settings.database_url or find_database_url(folder)
+        findings += asyncio.run(
+            check_files(msgspec.structs.replace(settings, data_dir=folder, database_url=database_url))
+        )
     findings += _check_pipelines(settings)
     return [*findings, *_check_service(url, token)]
 
@@ -89,7 +97,7 @@ def _check_folder(folder: Path) -> Iterator[Finding]:
     except StoreError as error:
         yield Finding("data", False, f"{folder}: {error}")
         return
-    free = shutil.disk_usage(existing).free
+    free = free_bytes(existing)
     free_space = f"{free / 1e9:.1f} GB free"
     if free < _MIN_FREE_BYTES:
         yield Finding("data", False, f"{folder}: only {free_space}")
@@ -123,8 +131,12 @@ def _check_pipelines(settings: Settings) -> Iterator[Finding]:
         yield Finding("pipelines", False, f"{source}: {RENAME_ADVICE}")
     if not loaded.failures:
         yield from _check_processes(loaded)
+    try:
+        require_extras(settings.bundled or ())
+    except MissingExtraError as error:
+        yield Finding("pipelines", False, str(error))
     for name in settings.bundled_pipelines:
-        if (note := explain_missing(name)) is not None:
+        if name not in (settings.bundled or ()) and (note := explain_missing(name)) is not None:
             yield Finding("pipelines", True, note, is_note=True)
 
 

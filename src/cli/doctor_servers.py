@@ -1,7 +1,10 @@
 """The checks of `doctor` on PostgreSQL and Redis servers that the settings name."""
 
+from collections.abc import Iterator
+
 import asyncpg
 
+from headrace.adapters.connection_counts import OF_A_WORKER, of_an_api
 from headrace.adapters.database import StatementPool
 from headrace.adapters.database_errors import trouble_of_check
 from headrace.adapters.installed_schema import fetch_schema_name, require_usable_schema
@@ -11,6 +14,8 @@ from headrace.adapters.redis_checks import RedisRefusedError, require_usable
 from headrace.adapters.redis_client import REDIS_ERRORS, build_redis, close_redis
 from headrace.adapters.redis_errors import redis_trouble
 from headrace.adapters.redis_url import RedisAddress
+from headrace.adapters.revisions import current_revision, waiting_revisions
+from headrace.adapters.server_conditions import ServerConditions, fetch_conditions
 from headrace.adapters.servers import Finding
 from headrace.cli.doctor_upkeep import check_upkeep
 from headrace.domain.conditions import Condition, Trouble
@@ -42,6 +47,8 @@ async def check_database(settings: Settings) -> list[Finding]:
         readiness = await check_readiness(pool, None)
         is_current = not readiness.missing
         upkeep = await check_upkeep(pool, settings) if is_current else []
+        conditions = await fetch_conditions(pool)
+        waiting = waiting_revisions(await current_revision(pool)) if is_current else []
     except TRANSIENT as error:
         return [Finding("PostgreSQL", False, _describe("HEADRACE_DATABASE_URL", trouble_of_check(error)))]
     except asyncpg.PostgresError as error:
@@ -55,7 +62,22 @@ async def check_database(settings: Settings) -> list[Finding]:
     else:
         fault = readiness.schema_fault or "it takes too long to answer"
         findings.append(Finding("PostgreSQL", False, f"schema {schema}: {fault}"))
-    return [*findings, *upkeep]
+    if waiting:
+        text = (
+            f"revision {', '.join(waiting)} waits until older processes have ended: headrace migrate --post"
+        )
+        findings.append(Finding("PostgreSQL", True, text, is_note=True))
+    return [*findings, *_condition_findings(conditions, settings), *upkeep]
+
+
+def _condition_findings(conditions: ServerConditions, settings: Settings) -> Iterator[Finding]:
+    needed = of_an_api(settings.database_connections) + OF_A_WORKER
+    for error in (
+        conditions.find_clock_fault(),
+        conditions.find_connection_fault(needed, "an API and a worker"),
+    ):
+        if error is not None:
+            yield Finding("PostgreSQL", False, str(error))
 
 
 async def check_redis(address: RedisAddress) -> list[Finding]:

@@ -11,6 +11,7 @@ from headrace.adapters.gc_tuning import collect_rarely
 from headrace.cli import (
     account_commands,
     admin_commands,
+    backup_commands,
     client_commands,
     completion_command,
     demo_command,
@@ -53,6 +54,7 @@ _SECTIONS: Final = (
     ("Pipelines, presets and tags", pipeline_commands.COMMANDS),
     ("Access", (*account_commands.COMMANDS, *admin_commands.COMMANDS)),
     ("Parts of a deployment", service_commands.COMMANDS),
+    ("Backup", backup_commands.COMMANDS),
     ("Shell", completion_command.COMMANDS),
 )
 

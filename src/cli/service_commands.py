@@ -24,6 +24,8 @@ from headrace.workers.supervision import Supervision
 
 # The supervisor kills a worker this long before its own time to stop is over.
 _KILL_SECONDS: Final = 0.5
+# The exit status of `migrate --check`.
+_SOMETHING_TO_DO: Final = 3
 _TIED: Final = click.option(
     "--tied", is_flag=True, hidden=True, help="Exit when standard input closes; `up` uses this."
 )
@@ -36,8 +38,11 @@ _RESTARTED: Final = click.option(
 @click.command(
     short_help="Upgrade the database schema.",
     epilog="""\b
-Example:
+Examples:
   HEADRACE_DATABASE_URL=postgresql://me@localhost/headrace headrace migrate
+  headrace migrate --check
+
+Exit status: 0 done, or with --check nothing to do · 1 refused · 3 with --check: something is to do.
 """,
 )
 @click.option("--history", is_flag=True, help="List the revisions and mark the current one; change nothing.")
@@ -53,12 +58,23 @@ Example:
     metavar="FILE",
     help="The same with the scope metrics:read, for Prometheus; the group of FILE may read it.",
 )
-def migrate(history: bool, admin_key: Path | None, metrics_key: Path | None) -> None:
+@click.option("--check", is_flag=True, help="List what would run and what it locks; change no table.")
+@click.option("--post", is_flag=True, help="Run also what breaks older processes: all of them have ended.")
+@click.option("--json", "as_json", is_flag=True, help="With --check: print JSON.")
+def migrate(
+    history: bool,
+    check: bool,
+    post: bool,
+    as_json: bool,
+    admin_key: Path | None,
+    metrics_key: Path | None,
+) -> None:
     """Upgrade the database schema to the version of this installation.
 
     Needs HEADRACE_DATABASE_URL. Run it before the first start and after each update. Running it again changes
-    nothing. `headrace up` runs it automatically. It also moves events that a wrong clock put into the wrong
-    partition: jobs wait for some seconds for each million of them.
+    nothing. `headrace up` runs it automatically. Migrations named `post_` wait until no process of the
+    service is connected, or for --post. It also moves events that a wrong clock put into the wrong partition:
+    jobs wait for some seconds for each million of them.
     """
     from headrace.adapters.process_tree import run_below_init
     from headrace.cli.migrate import bring_up_to_date, describe_revisions
@@ -68,10 +84,18 @@ def migrate(history: bool, admin_key: Path | None, metrics_key: Path | None) -> 
     if history:
         click.echo("\n".join(describe_revisions(settings.database)))
         return
-    bring_up_to_date(settings.database)
+    if check:
+        sys.exit(_check_migrations(settings, as_json))
+    waiting = bring_up_to_date(settings.database, is_post=post).waiting
     click.echo("the database is up to date")
     if admin_key is not None or metrics_key is not None:
         _write_first_keys(settings, admin_key, metrics_key)
+    if waiting:
+        click.echo(
+            f"revision {', '.join(waiting)} waits: when all processes of older releases have ended, run:"
+            " headrace migrate --post",
+            err=True,
+        )
 
 
 def _write_first_keys(settings: Settings, admin_key: Path | None, metrics_key: Path | None) -> None:
@@ -82,6 +106,18 @@ def _write_first_keys(settings: Settings, admin_key: Path | None, metrics_key: P
         if file is not None:
             is_new = write_first_key(settings, file, scope, mode=mode)
             click.echo(f"an API key with the scope {scope} {'is now' if is_new else 'is'} in {file}")
+
+
+def _check_migrations(settings: Settings, as_json: bool) -> int:
+    from headrace.cli.migrate_check import check_migrations, describe_report
+    from headrace.cli.output import print_json
+
+    report = check_migrations(settings.database)
+    if as_json:
+        print_json(report)
+    else:
+        click.echo("\n".join(describe_report(report)))
+    return _SOMETHING_TO_DO if report.pending else 0
 
 
 @click.command(

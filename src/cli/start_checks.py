@@ -5,10 +5,14 @@ import contextlib
 
 import structlog
 
+from headrace.adapters.connection_counts import of_an_api
+from headrace.adapters.data_folder import require_usable_store
 from headrace.adapters.database import StatementPool
 from headrace.adapters.redis_checks import require_usable
 from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.adapters.schema import require_schema
+from headrace.adapters.server_conditions import fetch_conditions
+from headrace.adapters.tracing.tracing import import_tracing
 from headrace.api.auth.local_mode import refuse_remote
 from headrace.cli.database_refusals import translate_refusals
 from headrace.domain.accounts.credential_repository import CredentialRepository
@@ -21,16 +25,23 @@ _log = structlog.get_logger(__name__)
 def check_start(settings: Settings, host: str, *, is_restart: bool = False) -> None:
     """Refuse to start with settings that cannot work.
 
-    PostgreSQL and Redis may be unreachable: then the API starts and reports that it is not ready. So it does
-    if PostgreSQL refuses the login of an API whose predecessor has worked (*is_restart*).
+    PostgreSQL and Redis may be unreachable: then the API starts and reports that it is not ready. So does an
+    API whose predecessor has worked (*is_restart*) if PostgreSQL refuses its login, or if its clock or a
+    limit has changed.
 
     Raises:
         RemoteRefusedError: *host* is not a loopback address, in local mode.
+        TracingNotInstalledError: the settings ask for traces, and OpenTelemetry is missing.
         RedisRefusedError: Redis cannot be used.
         DatabaseRefusedError: PostgreSQL refuses the login, or a right is missing.
         SchemaBehindError, SchemaAheadError: this release cannot work with the schema.
+        FolderUnusableError, NoRoomError: the store of files is to be made, and cannot be.
+        ClockOffError, TooFewConnectionsError: PostgreSQL and this start do not fit.
     """
     refuse_remote(host, settings)
+    if settings.traces != "off":
+        import_tracing()
+    require_usable_store(settings.blob_dir)
     asyncio.run(_check_servers(settings, is_restart=is_restart))
 
 
@@ -48,10 +59,24 @@ async def _check_servers(settings: Settings, *, is_restart: bool) -> None:
             contextlib.nullcontext() if is_restart else translate_refusals(),
         ):
             await require_schema(pool)
+            if not is_restart:
+                await require_conditions(pool, of_an_api(settings.database_connections), "the API")
             if settings.auth == "token" and not settings.providers:
                 await _warn_if_nobody_can_sign_in(pool)
     finally:
         await pool.close()
+
+
+async def require_conditions(database: Database, connections: int, processes: str) -> None:
+    """Check that the clock agrees with PostgreSQL's, and that *processes* find their *connections*.
+
+    Raises:
+        ClockOffError, TooFewConnectionsError: they do not.
+    """
+    conditions = await fetch_conditions(database)
+    fault = conditions.find_clock_fault() or conditions.find_connection_fault(connections, processes)
+    if fault is not None:
+        raise fault
 
 
 async def _warn_if_nobody_can_sign_in(database: Database) -> None:

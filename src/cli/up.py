@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from headrace.adapters.connection_counts import OF_A_WORKER, of_an_api
+from headrace.adapters.data_folder import require_usable_folder
 from headrace.adapters.database import StatementPool
 from headrace.adapters.logs import configure_logging
 from headrace.adapters.postgres_url import PostgresAddress, parse_postgres_url
@@ -18,6 +20,7 @@ from headrace.cli.data_dir_lock import DataDirLock, resolve_port
 from headrace.cli.interrupts import Interrupts
 from headrace.cli.migrate import bring_up_to_date
 from headrace.cli.service import Service, ServiceSpec, export_environment
+from headrace.cli.start_checks import require_conditions
 from headrace.cli.start_notice import announce_start, withdraw_start
 from headrace.cli.up_screen import UpScreen
 from headrace.cli.upkeep import keep_running
@@ -77,6 +80,7 @@ def running_servers(spec: ServiceSpec) -> Iterator[tuple[ServiceSpec, Servers]]:
 @contextmanager
 def _announced_start(spec: ServiceSpec) -> Iterator[None]:
     """Let commands know that the service is starting, until it is ready or the block ends."""
+    require_usable_folder(spec.data_dir)
     announce_start(spec.data_dir, spec.url)
     try:
         yield
@@ -93,7 +97,24 @@ def _prepare(spec: ServiceSpec, servers: Servers) -> None:
             "HEADRACE_DATA_DIR": str(spec.data_dir),
         }
     )
-    bring_up_to_date(_database(spec, servers))
+    database = _database(spec, servers)
+    bring_up_to_date(database)
+    asyncio.run(require_room_for_all(spec, database))
+
+
+async def require_room_for_all(spec: ServiceSpec, database: PostgresAddress) -> None:
+    """Check that PostgreSQL fits all processes of this start together.
+
+    Raises:
+        ClockOffError, TooFewConnectionsError: it does not.
+    """
+    connections = of_an_api(spec.settings.database_connections) + spec.workers * OF_A_WORKER
+    workers = "a worker" if spec.workers == 1 else f"{spec.workers} workers"
+    pool = await StatementPool.open(database, size=1)
+    try:
+        await require_conditions(pool, connections, f"an API and {workers}")
+    finally:
+        await pool.close()
 
 
 def _database(spec: ServiceSpec, servers: Servers) -> PostgresAddress:

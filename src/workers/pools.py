@@ -7,6 +7,11 @@ from typing import Final
 
 from msgspec import Struct
 
+from headrace.adapters.connection_counts import (
+    CLAIM_CONNECTIONS,
+    HEARTBEAT_CONNECTIONS,
+    WRITE_CONNECTIONS,
+)
 from headrace.adapters.database import StatementPool
 from headrace.adapters.outages import Outage
 from headrace.settings import Settings
@@ -35,15 +40,19 @@ async def open_pools(settings: Settings, postgresql: Outage, stack: AsyncExitSta
     address, report = settings.database, postgresql.report
     pools = WorkerPools(
         statements=await StatementPool.open(
-            address, size=6, answer_seconds=_STATEMENT_SECONDS, report=report
+            address, size=CLAIM_CONNECTIONS, answer_seconds=_STATEMENT_SECONDS, report=report
         ),
         writes=await StatementPool.open(
-            address, size=4, lock_timeout=_LOCK_TIMEOUT, answer_seconds=_STATEMENT_SECONDS, report=report
+            address,
+            size=WRITE_CONNECTIONS,
+            lock_timeout=_LOCK_TIMEOUT,
+            answer_seconds=_STATEMENT_SECONDS,
+            report=report,
         ),
         # A silent connection must not hold the heartbeat until the leases have expired.
         heartbeat=await StatementPool.open(
             address,
-            size=2,
+            size=HEARTBEAT_CONNECTIONS,
             lock_timeout=_LOCK_TIMEOUT,
             answer_seconds=max(1.0, settings.lease_seconds / 5),
             report=report,

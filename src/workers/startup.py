@@ -13,6 +13,7 @@ import structlog
 from arq.connections import ArqRedis
 
 from headrace.adapters.blob_store import BlobStore
+from headrace.adapters.connection_counts import OF_A_WORKER
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.outages import Outage, Outages
 from headrace.adapters.probes import build_outages
@@ -21,6 +22,7 @@ from headrace.adapters.redis_checks import require_usable
 from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.adapters.redis_url import RedisAddress
 from headrace.adapters.schema import SchemaBehindError, require_schema
+from headrace.adapters.server_conditions import fetch_conditions
 from headrace.adapters.tasks import cancel_and_wait
 from headrace.adapters.temporary_folders import remove_abandoned_folders, temporary_folder
 from headrace.domain.conditions import Report
@@ -28,7 +30,7 @@ from headrace.domain.database import TRANSIENT, Database, DatabaseMisconfiguredE
 from headrace.domain.events.news import JobNews
 from headrace.domain.jobs.attempts.queue import JobQueue, rescue_from
 from headrace.domain.jobs.attempts.rescue_repository import RescueRepository
-from headrace.domain.pipelines.bundled import BUNDLED_MODULES, explain_missing
+from headrace.domain.pipelines.bundled import BUNDLED_MODULES, explain_missing, require_extras
 from headrace.domain.pipelines.loading import RENAME_ADVICE, Loaded, import_path, load_all
 from headrace.domain.pipelines.registration import PipelineRefusedError
 from headrace.domain.pipelines.registry import Registrar
@@ -47,7 +49,12 @@ _MAX_REGISTER_TRIES: Final = 120
 
 
 def load_pipelines(settings: Settings) -> Loaded:
-    """Load the pipelines of the settings. What is wrong with their sources is logged, one line each."""
+    """Load the pipelines of the settings. What is wrong with their sources is logged, one line each.
+
+    Raises:
+        MissingExtraError: HEADRACE_BUNDLED names a pipeline whose libraries are missing.
+    """
+    require_extras(settings.bundled or ())
     loaded = load_all(settings.pipelines, settings.bundled_pipelines)
     for failure in loaded.failures:
         trace = {"exception": failure.traceback} if failure.traceback else {}
@@ -76,6 +83,7 @@ async def running_fork_server(loaded: Loaded, settings: Settings) -> AsyncIterat
             log_level=settings.log_level,
             logs_json=settings.env == "production",
             secrets=list(settings.secrets),
+            traces=settings.traces != "off",
         ),
         settings.step_environment(),
     )
@@ -123,6 +131,7 @@ async def register_pipelines(
     Raises:
         SchemaAheadError: this release is too old for the schema.
         SchemaBehindError: the schema is still older than this release needs.
+        TooFewConnectionsError: PostgreSQL has too few connections for a worker.
         DatabaseAwayError, DatabaseRefusingError: PostgreSQL does not answer.
     """
     logged = ""
@@ -139,6 +148,8 @@ async def register_pipelines(
                 _log.warning("waiting_for_postgresql", error=logged)
             await asyncio.sleep(_REGISTER_PAUSE_SECONDS)
         else:
+            if not (is_restart or only_check):
+                await _check_conditions(database)
             served = _without_refused(loaded, refusals)
             if faults is not None:
                 _write_faults(faults, served.faults())
@@ -157,6 +168,19 @@ def _write_faults(path: Path, faults: list[str]) -> None:
     part = path.with_suffix(".faults-part")
     part.write_bytes(msgspec.json.encode(faults))
     part.replace(path)
+
+
+async def _check_conditions(database: Database) -> None:
+    """Check that PostgreSQL has connections for a worker. A clock that is wrong is logged: its own decides.
+
+    Raises:
+        TooFewConnectionsError: it has too few.
+    """
+    conditions = await fetch_conditions(database)
+    if (too_few := conditions.find_connection_fault(OF_A_WORKER, "a worker")) is not None:
+        raise too_few
+    if (clock := conditions.find_clock_fault()) is not None:
+        _log.warning("clock_off", reason=str(clock))
 
 
 async def warm_up(write_queue: JobQueue) -> None:

@@ -1,4 +1,4 @@
-"""The previous release runs beside this one while a deployment is upgraded: both serve, work and watch."""
+"""The previous release runs beside this one while a deployment is upgraded, also under load."""
 
 import asyncio
 import sys
@@ -12,6 +12,12 @@ import msgspec
 import pytest
 
 from faults import processes
+from faults.checker import assert_kept
+from faults.conftest import FLOWS as FAULT_FLOWS
+from faults.load import Load
+from faults.settling import settled
+from headrace.adapters.database import StatementPool
+from headrace.adapters.revisions import required_revision
 from headrace.adapters.servers import Servers
 from headrace.settings import Settings
 from support.harness import Api, new_database, open_api
@@ -108,3 +114,40 @@ async def test_two_releases_serve_work_and_watch_side_by_side(empty: Settings, p
         (NEW, NEW): LARGE_RESULT,
     }
     assert ready == 200
+
+
+REVISION: Final = "SELECT version_num FROM alembic_version"
+
+
+@pytest.mark.slow
+async def test_the_previous_release_goes_on_under_load_while_its_database_is_migrated(
+    empty: Settings, previous: str, tmp_path: Path
+) -> None:
+    """Those who migrate first have this until they have replaced the processes.
+
+    The packed release is from before the mark in the schema, so it is not ready meanwhile, and serves.
+    """
+    loaded = msgspec.structs.replace(empty, pipelines=(str(FAULT_FLOWS),), lease_seconds=60)
+    async with AsyncExitStack() as stack, asyncio.timeout(PATIENCE_SECONDS):
+        await migrate(loaded, PYTHONPATH=previous)
+        running, address = await stack.enter_async_context(processes.api(loaded, PYTHONPATH=previous))
+        api = await stack.enter_async_context(open_api(address))
+        worker = await stack.enter_async_context(processes.worker(loaded, PYTHONPATH=previous))
+        database = await StatementPool.open(loaded.database, size=1)
+        stack.push_async_callback(database.close)
+        (before,) = await database.fetch(REVISION)
+        load = Load(api.http, tmp_path / "ledger", hold_seconds=0.05)
+        async with load.running():
+            await load.until_more(5)
+            await migrate(loaded)
+            await load.until_more(20)
+        await settled(database, load.accepted)
+        kept = await assert_kept(api, database, load.accepted, tmp_path / "ledger")
+        (after,) = await database.fetch(REVISION)
+        status = (running.process.returncode, worker.process.returncode)
+
+    # Otherwise `make previous` is due: nothing was migrated under the load.
+    assert before["version_num"] < after["version_num"] == required_revision()
+    assert {(job.state, job.losses) for job in kept.values()} == {("succeeded", 0)}
+    assert (load.refusals, load.unanswered) == ([], [])
+    assert status == (None, None)

@@ -241,7 +241,7 @@ def test_help_shows_the_usage_and_an_example(command: str) -> None:
 
 @pytest.mark.parametrize("command", commands())
 def test_every_command_that_prints_data_can_print_json(command: str) -> None:
-    no_data = {"up", "demo", "doctor", "migrate", "api", "worker", "completion", "download", "delete"}
+    no_data = {"up", "demo", "doctor", "api", "worker", "completion", "download", "delete"}
     # The key alone, for a variable of a script.
     no_data |= {"new", "admin", "admin create-key"}
     is_silent = command in no_data or command.endswith((" delete", " rename"))

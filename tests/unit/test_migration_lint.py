@@ -1,6 +1,7 @@
 """Migrations delete no rows by accident and know all tables."""
 
 import importlib
+import re
 import runpy
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,11 +11,15 @@ from typing import Any
 import pytest
 from sqlalchemy import MetaData, Table
 
+from headrace.adapters import revisions
+from headrace.adapters.revisions import phases_of_revisions, required_revision
 from headrace.domain import tables
 from support.migration_lint import unmarked_drops
+from support.migration_phases import breaking_changes
 
 ROOT = Path(__file__).parents[2]
 FIRST_MARKED = "0011"
+FIRST_PHASED = "0016"
 VERSIONS = sorted((ROOT / "migrations" / "versions").glob("*.py"))
 
 
@@ -83,6 +88,110 @@ def test_a_migration_that_claims_to_work_with_a_release_that_an_earlier_one_excl
     migrations = [SimpleNamespace(revision=revision, works_with=works_with) for revision, works_with in rows]
 
     assert works_with_faults(migrations) == ["4", "5", "6"]
+
+
+def phase_of(name: str) -> str:
+    """Return the phase that the name of a migration's file says; empty if it says none."""
+    match = re.fullmatch(r"[0-9]{4}_(pre|post)_[a-z0-9_]+", name)
+    return match[1] if match else ""
+
+
+def phase_faults(path: Path) -> list[str]:
+    """Return why a new migration has no phase, or would break the previous release too early."""
+    phase, source = phase_of(path.stem), path.read_text()
+    if not phase:
+        return [f"{path.stem}: its name begins with neither {path.stem[:4]}_pre_ nor {path.stem[:4]}_post_"]
+    module = SimpleNamespace(**runpy.run_path(str(path)))
+    if phase == "post":
+        return []
+    works_with = [f"{path.stem}: works_with"] if module.works_with == module.revision else []
+    return [*works_with, *(f"{path.stem}:{change}" for change in breaking_changes(source))]
+
+
+def test_every_new_migration_runs_beside_the_previous_release_or_after_it() -> None:
+    new = [path for path in VERSIONS if path.stem[:4] >= FIRST_PHASED]
+
+    assert [fault for path in new for fault in phase_faults(path)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "works_with", "upgrade", "faults"),
+    [
+        ("0016_more", "0010", "pass", ["0016_more: its name begins with neither 0016_pre_ nor 0016_post_"]),
+        (
+            "0016_preview",
+            "0010",
+            "pass",
+            ["0016_preview: its name begins with neither 0016_pre_ nor 0016_post_"],
+        ),
+        ("0016_pre_more", "0010", "pass", []),
+        ("0016_pre_more", "0016", "pass", ["0016_pre_more: works_with"]),
+        ("0016_pre_more", "0010", "op.drop_table('jobs')", ["0016_pre_more:6: drop_table"]),
+        ("0016_post_less", "0016", "op.drop_table('jobs')", []),
+    ],
+)
+def test_a_migration_with_a_wrong_phase_is_found(
+    name: str, works_with: str, upgrade: str, faults: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / f"{name}.py"
+    path.write_text(f'revision = "0016"\nworks_with = "{works_with}"\n' + migration(upgrade))
+
+    assert phase_faults(path) == faults
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "changes"),
+    [
+        ("op.drop_table('jobs')", ["4: drop_table"]),
+        ("op.drop_index('ix_jobs_due')", ["4: drop_index"]),
+        ("op.alter_column('jobs', 'meta', nullable=False)", ["4: alter_column"]),
+        ("op.rename_table('a', 'b')", ["4: rename_table"]),
+        ("op.create_foreign_key('fk', 'a', 'b', ['c'], ['d'])", ["4: create_foreign_key"]),
+        ("op.add_column('a', sa.Column('b', nullable=False))", ["4: add_column that must be given"]),
+        ("op.execute('ALTER TABLE jobs ALTER COLUMN meta TYPE json')", ["4: alter column meta type"]),
+        ("op.execute('ALTER TABLE jobs ALTER meta SET  NOT NULL')", ["4: set not null"]),
+        ("op.execute('ALTER TABLE jobs RENAME TO old')", ["4: rename"]),
+        ("op.execute('DROP FUNCTION forget_history')", ["4: drop function"]),
+        ("op.execute('ALTER TABLE jobs ADD CONSTRAINT c CHECK (a > 0)')", ["4: add constraint"]),
+        ("op.execute('ALTER TABLE jobs ADD CONSTRAINT c CHECK (a > 0) NOT VALID')", []),
+        ("op.execute('CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT 1 $$')", []),
+        ("op.add_column('jobs', sa.Column('a', sa.Text()))", []),
+        ("op.add_column('jobs', sa.Column('a', nullable=False, server_default=''))", []),
+        ("op.create_table('new', sa.Column('a', sa.Text(), nullable=False))", []),
+        ("op.create_index('ix_new', 'new', ['a'])", []),
+        ("'Nothing is renamed, truncate nothing.'", []),
+    ],
+)
+def test_changes_that_break_the_previous_release_are_found(upgrade: str, changes: list[str]) -> None:
+    assert breaking_changes(migration(upgrade)) == changes
+
+
+@pytest.mark.parametrize(
+    ("names", "required"),
+    [
+        (["0001_tables", "0002_more"], "0002"),
+        (["0001_tables", "0002_pre_more", "0003_post_less"], "0002"),
+        (["0001_tables", "0002_post_less", "0003_post_less"], "0001"),
+        (["0001_tables", "0002_post_less", "0003_pre_more", "0004_post_less"], "0003"),
+    ],
+)
+def test_a_release_needs_the_newest_revision_that_does_not_wait_for_older_processes(
+    names: list[str], required: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "versions").mkdir()
+    previous = None
+    for name in names:
+        parent = "None" if previous is None else f'"{previous}"'
+        text = f'revision = "{name[:4]}"\ndown_revision = {parent}\n'
+        (tmp_path / "versions" / f"{name}.py").write_text(text)
+        previous = name[:4]
+    monkeypatch.setattr(revisions, "MIGRATIONS", tmp_path)
+    phases_of_revisions.cache_clear()
+    try:
+        assert required_revision() == required
+        assert next(iter(phases_of_revisions())) == names[-1][:4]
+    finally:
+        phases_of_revisions.cache_clear()
 
 
 def unexported(modules: Iterable[Any], exported: Iterable[str]) -> list[str]:

@@ -19,17 +19,32 @@ from support.message_templates import BLANK, messages_of, modules
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
 
 REFUSALS: Final = (
+    "AnotherBackupError",
     "AnotherUpError",
+    "ArchiveDamagedError",
+    "ArchiveExistsError",
+    "ArchiveNotWrittenError",
     "BadTokenError",
     "BadUrlError",
+    "ClockOffError",
     "DataFolderError",
+    "DatabaseNotEmptyError",
     "DatabaseRefusedError",
     "DemoError",
     "FileExistsHereError",
+    "FolderUnusableError",
     "GaveUpError",
+    "KeyNotWrittenError",
+    "MissingExtraError",
+    "NewerArchiveError",
+    "NoRoomError",
+    "NoDatabaseError",
     "NotReadyError",
+    "NothingToBackUpError",
+    "OtherSchemaError",
     "PipelineRefusedError",
     "PortTakenError",
+    "PostMigrationError",
     "ProjectNameError",
     "ProjectNotWrittenError",
     "RedisRefusedError",
@@ -39,10 +54,14 @@ REFUSALS: Final = (
     "SchemaLockedError",
     "ServerError",
     "ServerUrlError",
+    "ServiceRunsError",
     "SettingsError",
     "SourceNotFoundError",
     "StartRefusedError",
+    "TooFewConnectionsError",
     "TooManyRowsError",
+    "ToolError",
+    "TracingNotInstalledError",
     "UnreachableError",
 )
 """The errors with which a command ends. Each of their messages has an entry."""
@@ -250,7 +269,7 @@ def test_every_error_code_of_the_api_has_an_entry() -> None:
 
     assert len(named) > 80
     assert {code: place for code, place in named.items() if code not in entries} == {}
-    assert entries - named.keys() == {"syntax_error"}
+    assert entries - named.keys() == {"no_api", "syntax_error"}
 
 
 def test_the_statuses_of_the_page_are_those_of_the_api() -> None:

@@ -13,7 +13,7 @@ from headrace.adapters.servers.binaries import (
     find_postgres,
     find_redis,
 )
-from headrace.adapters.servers.doctor import Finding, describe, find_database_url
+from headrace.adapters.servers.doctor import Finding, describe, find_database_url, has_database
 from headrace.adapters.servers.errors import ServerError
 from headrace.adapters.servers.postgres import start_postgres
 from headrace.adapters.servers.redis import start_redis
@@ -32,6 +32,7 @@ __all__ = [
     "find_database_url",
     "find_postgres",
     "find_redis",
+    "has_database",
     "run_servers",
     "start_postgres",
     "start_redis",

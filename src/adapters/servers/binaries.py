@@ -74,7 +74,7 @@ def find_redis(source: Source = "any") -> RedisBinaries | None:
 
 def search_postgres(source: Source) -> Search[PostgresBinaries]:
     """Check every place that *source* allows."""
-    return _search(_postgres_folders(source), _inspect_postgres)
+    return _search(postgres_folders(source), _inspect_postgres)
 
 
 def search_redis(source: Source) -> Search[RedisBinaries]:
@@ -112,7 +112,8 @@ def _search(
     return result
 
 
-def _postgres_folders(source: Source) -> Iterator[tuple[Kind, Path]]:
+def postgres_folders(source: Source) -> Iterator[tuple[Kind, Path]]:
+    """Yield the folders that may hold programs of PostgreSQL, best first."""
     if source != "system":
         # The wheel contains several major versions, the newest under a name with its number.
         installs = [
@@ -155,7 +156,7 @@ def _inspect_postgres(kind: Kind, folder: Path) -> PostgresBinaries | str:
     for program in ("postgres", "initdb"):
         if not os.access(folder / program, os.X_OK):
             return f"{folder / program} is missing or not executable"
-    output = _read_version(folder / "postgres")
+    output = read_version(folder / "postgres")
     match = re.search(r"\(PostgreSQL\) (\d\S*)", output)
     if not match:
         return f"{folder / 'postgres'} does not run: {output or 'it prints nothing'}"
@@ -168,7 +169,7 @@ def _inspect_postgres(kind: Kind, folder: Path) -> PostgresBinaries | str:
 def _inspect_redis(kind: Kind, server: Path) -> RedisBinaries | str:
     if not os.access(server, os.X_OK):
         return f"{server} is not executable"
-    output = _read_version(server)
+    output = read_version(server)
     match = re.search(r"(Redis|Valkey) server v=(\d\S*)", output)
     if not match:
         return f"{server} does not run: {output or 'it prints nothing'}"
@@ -177,7 +178,8 @@ def _inspect_redis(kind: Kind, server: Path) -> RedisBinaries | str:
     return RedisBinaries(kind, server.parent, match[2], server, match[1])
 
 
-def _read_version(program: Path) -> str:
+def read_version(program: Path) -> str:
+    """Return the line in which *program* names its version, or says why it does not run."""
     try:
         completed = run([program, "--version"])
     except ServerError as error:

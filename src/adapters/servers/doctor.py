@@ -45,6 +45,11 @@ def find_database_url(data_dir: Path) -> str | None:
         return None
 
 
+def has_database(data_dir: Path) -> bool:
+    """Return whether a PostgreSQL of `headrace up` has its files in *data_dir*."""
+    return postgres.read_major(postgres.cluster_folder(_home(data_dir, postgres.NAME))) is not None
+
+
 def describe(data_dir: Path) -> list[Finding]:
     """Check the binaries and *data_dir*, without changing anything."""
     databases = search_postgres("any")

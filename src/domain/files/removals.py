@@ -9,16 +9,21 @@ from msgspec import Struct
 
 from headrace.domain.database import Database
 
+REMOVAL_LOCK: Final = "hashtextextended('headrace: removals of ' || current_schema(), 0)"
+"""The key of an advisory lock. A backup holds it, so that no file loses its bytes meanwhile."""
+
 # A worker that claims removals has them to itself until *at*. After that another worker may claim them.
-_CLAIM: Final = """
-WITH due AS (
-    SELECT file_id FROM blob_removals WHERE at <= statement_timestamp()
+_CLAIM: Final = f"""
+WITH permission AS MATERIALIZED (
+    SELECT pg_try_advisory_xact_lock_shared({REMOVAL_LOCK}) AS is_given
+), due AS (
+    SELECT file_id FROM blob_removals WHERE at <= statement_timestamp() AND (SELECT is_given FROM permission)
     ORDER BY at LIMIT $1 FOR UPDATE SKIP LOCKED
 )
 UPDATE blob_removals b SET at = statement_timestamp() + $2::interval
 FROM due WHERE b.file_id = due.file_id
 RETURNING b.file_id, b.at, (SELECT blob_key FROM files WHERE files.id = b.file_id) AS kept
-"""
+"""  # noqa: S608
 
 # A changed *at* means that the file was noted again meanwhile, so it may have new bytes.
 _FINISH: Final = """
@@ -52,7 +57,10 @@ class BlobRemovals:
         await self._database.fetch(_NOTE, list(file_ids))
 
     async def claim(self, limit: int, *, retry_after: timedelta) -> list[Removal]:
-        """Claim up to *limit* removals, longest due first. Unfinished ones are due again *retry_after*."""
+        """Claim up to *limit* removals, longest due first. Unfinished ones are due again *retry_after*.
+
+        None is given while a backup runs.
+        """
         rows = await self._database.fetch(_CLAIM, limit, retry_after)
         return [Removal(row["file_id"], row["at"], row["kept"]) for row in rows]
 

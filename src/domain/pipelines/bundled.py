@@ -3,6 +3,8 @@
 from importlib.util import find_spec
 from typing import Final
 
+from headrace.domain.errors import HeadraceError
+
 BUNDLED: Final = {
     "noop": "headrace.pipelines.samples",
     "ticks": "headrace.pipelines.samples",
@@ -26,6 +28,26 @@ def choose_bundled(names: tuple[str, ...] | None, env: str) -> tuple[str, ...]:
 def missing_libraries(pipeline: str) -> list[str]:
     """Return the libraries of a bundled pipeline that are not installed. The extra of its name has them."""
     return [name for name in _LIBRARIES.get(pipeline, ()) if find_spec(name) is None]
+
+
+class MissingExtraError(HeadraceError):
+    """HEADRACE_BUNDLED names a pipeline whose libraries are not installed."""
+
+    def __init__(self, name: str, libraries: str) -> None:
+        super().__init__(
+            f"HEADRACE_BUNDLED: {name} needs {libraries}: pip install 'headrace[{name}]', or remove the name"
+        )
+
+
+def require_extras(names: tuple[str, ...]) -> None:
+    """Check that the libraries of the bundled pipelines in *names* are installed.
+
+    Raises:
+        MissingExtraError: some are not.
+    """
+    for name in names:
+        if missing := missing_libraries(name):
+            raise MissingExtraError(name, ", ".join(missing))
 
 
 def explain_missing(pipeline: str) -> str | None:

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from headrace.adapters.connection_counts import FACTS_CONNECTIONS
 from headrace.adapters.database import StatementPool
 from headrace.adapters.metrics.facts_exporter import FACTS_SECONDS, FactsExporter
 from headrace.adapters.metrics.loop_lag import LoopLag
@@ -57,7 +58,10 @@ class WorkerMonitoring:
         if settings.redis is not None:
             metrics.watch_redis(outages.redis)
         facts_pool = await StatementPool.open(
-            settings.database, size=1, statement_seconds=FACTS_SECONDS, report=outages.postgresql.report
+            settings.database,
+            size=FACTS_CONNECTIONS,
+            statement_seconds=FACTS_SECONDS,
+            report=outages.postgresql.report,
         )
         exporter = FactsExporter(facts_pool, worker.id, self._scrapes)
         metrics.registry.register(exporter)

@@ -1,0 +1,135 @@
+"""Restores the dump of a backup: into a schema without tables, or in place of the tables that are there."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+import asyncpg
+import msgspec
+
+from headrace.adapters.backup.archive import Manifest
+from headrace.adapters.backup.snapshot import SESSION, connected
+from headrace.adapters.installed_schema import quote_identifier
+from headrace.adapters.other_sessions import OTHER_SESSIONS
+from headrace.adapters.postgres_connector import PostgresConnector
+from headrace.adapters.postgres_url import PostgresAddress
+from headrace.adapters.servers.client_tools import find_tool, libpq_environment, running_tool
+from headrace.domain.errors import HeadraceError
+
+_MAX_NAME: Final = 40
+_TABLES: Final = "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relnamespace = to_regnamespace($1)"
+# Sessions of other installations in the database cannot be told apart, so they must not stand in the way.
+_SESSIONS: Final = f"""
+{OTHER_SESSIONS} AND 1 >= (SELECT count(*) FROM pg_class WHERE relname = 'schema_mark' AND relkind = 'r')
+"""  # noqa: S608
+_SERVER_MAJOR: Final = "SELECT current_setting('server_version_num')::int / 10000"
+# Sessions that were signed out since the backup must not come back, and no worker of then is alive.
+_AFTER: Final = (
+    "UPDATE login_sessions SET revoked_at = statement_timestamp() WHERE revoked_at IS NULL",
+    "DELETE FROM login_attempts",
+    "DELETE FROM workers",
+)
+
+
+class DatabaseNotEmptyError(HeadraceError):
+    """The schema has tables, and nothing was said about them."""
+
+    def __init__(self, schema: str) -> None:
+        super().__init__(
+            f"the schema {schema} has tables already: restore into an empty database, or replace them with"
+            " --replace"
+        )
+
+
+class ServiceRunsError(HeadraceError):
+    """Processes of the service are connected to the database."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(
+            f"{count} sessions of Headrace are connected to the database: stop its API and workers first"
+        )
+
+
+class DatabaseRestore:
+    """Restores into one database, which was checked when it was opened."""
+
+    def __init__(self, address: PostgresAddress, connection: asyncpg.Connection, manifest: Manifest) -> None:
+        self._address = address
+        self._connection = connection
+        self._manifest = manifest
+
+    async def run(self, dump: Iterator[bytes], major: int) -> None:
+        """Restore *dump*, which a pg_dump of *major* has written. If that fails, nothing has changed.
+
+        Raises:
+            ToolError: pg_restore is missing, too old, or fails.
+        """
+        server_major = await self._connection.fetchval(_SERVER_MAJOR)
+        tool = find_tool("pg_restore", server_major, major)
+        schema = self._manifest.schema
+        arguments = [
+            "--dbname=postgresql://",  # the variables name the database
+            "--exit-on-error",
+            "--no-owner",
+            "--no-password",
+            f"--schema={schema}",
+            "--single-transaction",
+        ]
+        environment = libpq_environment(self._address)
+        async with self._replaced(schema), running_tool(tool, arguments, environment) as running:
+            await running.feed(dump)
+            async with self._connection.transaction():
+                await self._connection.execute(f"SET LOCAL search_path = {quote_identifier(schema)}")
+                for statement in _AFTER:
+                    await self._connection.execute(statement)
+
+    @asynccontextmanager
+    async def _replaced(self, schema: str) -> AsyncIterator[None]:
+        """Make a schema without tables for the block. Its tables are dropped afterwards, or come back."""
+        name = quote_identifier(schema)
+        has_tables = await self._connection.fetchval(_TABLES, name) > 0
+        exists = await self._connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", name)
+        if not has_tables:
+            if not exists:
+                await self._create(name)
+            yield
+            return
+        old = quote_identifier(f"{schema[:_MAX_NAME]}_{datetime.now(UTC):%Y%m%d%H%M%S}")
+        async with self._connection.transaction():
+            await self._connection.execute(f"ALTER SCHEMA {name} RENAME TO {old}")
+            await self._create(name)
+        try:
+            yield
+        except BaseException:
+            async with self._connection.transaction():
+                await self._connection.execute(f"DROP SCHEMA {name} CASCADE")
+                await self._connection.execute(f"ALTER SCHEMA {old} RENAME TO {name}")
+            raise
+        await self._connection.execute(f"DROP SCHEMA {old} CASCADE")
+
+    async def _create(self, name: str) -> None:
+        """Create the schema as `headrace migrate` does."""
+        await self._connection.execute(f"CREATE SCHEMA {name}")
+        await self._connection.execute(f"GRANT USAGE ON SCHEMA {name} TO PUBLIC")
+
+
+@asynccontextmanager
+async def open_restore(
+    address: PostgresAddress, manifest: Manifest, *, replaces: bool
+) -> AsyncIterator[DatabaseRestore]:
+    """Check that the database may be restored into, and hold a connection to it for the block.
+
+    Raises:
+        DatabaseNotEmptyError: it has tables, and they are not to be replaced.
+        ServiceRunsError: processes of the service use it.
+    """
+    # A schema of the setting may be absent, and statements name theirs.
+    anywhere = msgspec.structs.replace(address, schema=None)
+    connector = PostgresConnector(anywhere, SESSION, answer_seconds=None)
+    async with connected(connector) as connection:
+        if not replaces and await connection.fetchval(_TABLES, quote_identifier(manifest.schema)):
+            raise DatabaseNotEmptyError(manifest.schema)
+        if count := await connection.fetchval(_SESSIONS):
+            raise ServiceRunsError(count)
+        yield DatabaseRestore(address, connection, manifest)
