@@ -36,6 +36,7 @@ class Page(Struct, Generic[T], omit_defaults=True):
 
     *next* is the cursor of the page behind this one, to be sent as `after`; the last page has none.
     *total_is_estimate*: there are more than 10,000, and *total* is PostgreSQL's estimate.
+    *searched_back_to*: only the entries created since then were looked at.
     """
 
     items: Sequence[T]
@@ -44,6 +45,7 @@ class Page(Struct, Generic[T], omit_defaults=True):
     offset: int
     total_is_estimate: bool = False
     next: str | None = None
+    searched_back_to: datetime | None = None
 
 
 def page_view(page: ListPage[Any], request: PageRequest, show: Callable[[Any], View]) -> Page[View]:
@@ -55,6 +57,7 @@ def page_view(page: ListPage[Any], request: PageRequest, show: Callable[[Any], V
         request.offset,
         page.total_is_estimate,
         page.next,
+        page.looked_back_to,
     )
 
 
