@@ -34,6 +34,7 @@ REFUSALS: Final = (
     "FileExistsHereError",
     "FolderUnusableError",
     "GaveUpError",
+    "KeyNotWrittenError",
     "MissingExtraError",
     "NewerArchiveError",
     "NoRoomError",
