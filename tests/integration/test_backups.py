@@ -88,6 +88,16 @@ async def everything(url: str) -> list[str]:
         await pool.close()
 
 
+async def analyzed(url: str) -> set[str]:
+    """Return the tables of which PostgreSQL has statistics."""
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch("SELECT DISTINCT tablename FROM pg_stats WHERE schemaname = 'headrace'")
+        return {row["tablename"] for row in rows}
+    finally:
+        await connection.close()
+
+
 async def schema_text(url: str, written: Backup) -> str:
     """Return the schema as pg_dump writes it, with its functions, triggers and rights."""
     tool = find_tool("pg_dump", int(written.manifest.pg_dump))
@@ -129,6 +139,7 @@ async def test_a_restore_brings_back_rows_files_schema_and_rights(
         (True, f"2 in {target.blob_dir}, none without its bytes")
     ]
     assert (restored.manifest, restored.is_behind) == (written.manifest, False)
+    assert await analyzed(str(target.database_url)) >= {"jobs", "files", "step_runs", "users"}
     assert (written.manifest.jobs, written.manifest.files, written.manifest.file_bytes) == (
         1,
         2,
