@@ -83,6 +83,7 @@ async def running_fork_server(loaded: Loaded, settings: Settings) -> AsyncIterat
             log_level=settings.log_level,
             logs_json=settings.env == "production",
             secrets=list(settings.secrets),
+            traces=settings.traces != "off",
         ),
         settings.step_environment(),
     )
