@@ -61,6 +61,7 @@ NEVER_RAISED_BY_REQUESTS = {
     "TakenError",
     "TooFewConnectionsError",
     "TooManyRowsError",
+    "TracingNotInstalledError",
     "ToolError",
     "UnguardedRouteError",
     "UnknownKeyError",
