@@ -62,6 +62,7 @@ NEVER_RAISED_BY_REQUESTS = {
     "TooFewConnectionsError",
     "TooManyRowsError",
     "ToolError",
+    "TracingNotInstalledError",
     "UnguardedRouteError",
     "UnknownKeyError",
 }
