@@ -63,6 +63,7 @@ NEVER_RAISED_BY_REQUESTS = {
     "TooManyRowsError",
     "TracingNotInstalledError",
     "ToolError",
+    "TracingNotInstalledError",
     "UnguardedRouteError",
     "UnknownKeyError",
 }
