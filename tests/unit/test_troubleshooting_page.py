@@ -61,6 +61,7 @@ REFUSALS: Final = (
     "TooFewConnectionsError",
     "TooManyRowsError",
     "ToolError",
+    "TracingNotInstalledError",
     "UnreachableError",
 )
 """The errors with which a command ends. Each of their messages has an entry."""
