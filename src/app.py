@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException
 from headrace.adapters.metrics.api_metrics import ApiMetrics
 from headrace.adapters.metrics.loop_lag import LoopLag
 from headrace.adapters.metrics.scrapes import Scrapes
+from headrace.adapters.tracing.tracing import Tracing, load_tracing
 from headrace.api import problems
 from headrace.api.accounts.api_keys import ApiKeyController
 from headrace.api.accounts.controller import UserController, list_audit, show_me
@@ -65,13 +66,19 @@ from headrace.settings import SAMPLE_SECRET, Settings, read_settings
 _log = structlog.get_logger(__name__)
 
 
-def create_app(settings: Settings | None = None, on_broken: Callable[[], None] | None = None) -> Litestar:
+def create_app(
+    settings: Settings | None = None,
+    on_broken: Callable[[], None] | None = None,
+    tracing: Tracing | None = None,
+) -> Litestar:
     """Return the application, which connects to its servers when it starts.
 
     *on_broken* is called when a background loop ends by an error: the process must then be replaced.
+    *tracing* replaces that of the settings.
 
     Raises:
         SettingsError: a setting is invalid or missing.
+        TracingNotInstalledError: the settings ask for traces, and OpenTelemetry is missing.
     """
     settings = settings or read_settings()
     settings.require("database_url")
@@ -99,6 +106,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
     )
     tokens = Tokens(_signing_key(settings), settings.job_token_key)
     metrics = ApiMetrics(LoopLag(), Scrapes())
+    tracing = tracing or load_tracing(settings.traces, "headrace-api")
     app = Litestar(
         route_handlers=[
             api,
@@ -130,7 +138,14 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
         middleware=[Admission(Origins(settings, tokens), LocalHosts(settings))],
         cors_config=cross_origin(settings),
         lifespan=[
-            partial(run_services, settings=settings, tokens=tokens, metrics=metrics, on_broken=on_broken)
+            partial(
+                run_services,
+                settings=settings,
+                tokens=tokens,
+                metrics=metrics,
+                tracing=tracing,
+                on_broken=on_broken,
+            )
         ],
         openapi_config=OPENAPI,
         # `BodyRequest` limits each route.

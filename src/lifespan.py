@@ -45,6 +45,7 @@ from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.adapters.submission_batcher import SubmissionBatcher
 from headrace.adapters.tasks import cancel_and_wait
 from headrace.adapters.tone3000 import Tone3000
+from headrace.adapters.tracing.tracing import Tracing, closing_traces
 from headrace.api.auth.authentication import Authenticator
 from headrace.api.auth.origins import Origins
 from headrace.api.auth.proxies import Proxies
@@ -146,6 +147,7 @@ async def run_services(
     settings: Settings,
     tokens: Tokens,
     metrics: ApiMetrics,
+    tracing: Tracing | None,
     on_broken: Callable[[], None] | None,
 ) -> AsyncGenerator[None, None]:
     """Hold the services in `app.state.services` for the block, and run their loops.
@@ -155,9 +157,11 @@ async def run_services(
     outages = build_outages(settings.database, settings.redis, settings.blob_dir)
     connections = await _connect(settings, outages)
     submission_batcher = SubmissionBatcher(
-        SubmitRepository(connections.submit_pool, settings.quotas).store, metrics.on_batch
+        SubmitRepository(connections.submit_pool, settings.quotas, stores_traces=tracing is not None).store,
+        metrics.on_batch,
     )
     services = _build_services(settings, tokens, connections, submission_batcher, outages, metrics)
+    services.tracing = tracing
     app.state.update(State({"services": services}))
     await asyncio.to_thread(services.blobs.restrict)
     await outages.storage.check()
@@ -182,7 +186,8 @@ async def run_services(
         task.add_done_callback(partial(_report_end, on_broken))
     _log.info("api_ready")
     try:
-        yield
+        async with closing_traces(tracing):
+            yield
     finally:
         await services.hub.say_goodbye()
         await cancel_and_wait(tasks)
@@ -290,6 +295,7 @@ def _build_services(
             settings.blob_dir, max_bytes=settings.max_file_bytes, report=outages.storage.report_from_thread
         ),
         metrics=metrics,
+        tracing=None,
         check_readiness=shared_check(
             partial(check_readiness, connections.health_pool, redis, bus.refused, outages)
         ),

@@ -93,6 +93,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     grace_seconds: Annotated[float, Meta(ge=0, le=3600)] = 20
     stop_seconds: Annotated[float, Meta(ge=2, le=7200)] = 25
     worker_host: str = "127.0.0.1"
+    traces: Literal["off", "otlp"] = "off"
     worker_port: Annotated[int, Meta(ge=0, le=65535)] = 8001
 
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 8 * _MiB

@@ -43,6 +43,7 @@ NAVIGATION: Final = {
         "docs/glossary.md",
     ],
     "Run": [
+        "docs/deployment.md",
         "docs/operations.md",
         "docs/connecting.md",
         "docs/authentication.md",

@@ -24,15 +24,18 @@ RUNNING_JOB: Final[ContextVar[tuple[UUID, str | None] | None]] = ContextVar("hea
 """The job that this context works on and the request that submitted it: its log lines name both."""
 RUNNING_STEP: Final[ContextVar[tuple[str, int] | None]] = ContextVar("headrace_step", default=None)
 """The key of the step run of that job, and the attempt."""
+RUNNING_TRACE: Final[ContextVar[str | None]] = ContextVar("headrace_trace", default=None)
+"""The id of the trace of that attempt, if it is traced."""
 
 _names_of_process: Final[dict[str, Any]] = {}
 
 
-def name_process(job: tuple[UUID, str | None], step: tuple[str, int]) -> None:
-    """Let all log lines of this process, also those of its threads, name that job and step."""
+def name_process(job: tuple[UUID, str | None], step: tuple[str, int], trace_id: str | None = None) -> None:
+    """Let all log lines of this process, also those of its threads, name that job, step and trace."""
     RUNNING_JOB.set(job)
     RUNNING_STEP.set(step)
-    _names_of_process.update(_names(job, step))
+    RUNNING_TRACE.set(trace_id)
+    _names_of_process.update(_names(job, step, trace_id))
 
 
 def configure_logging(
@@ -99,12 +102,16 @@ def add_running_job(
     job, step = RUNNING_JOB.get(), RUNNING_STEP.get()
     if job is None:
         return _names_of_process | dict(event)
-    return _names(job, step) | dict(event)
+    return _names(job, step, RUNNING_TRACE.get()) | dict(event)
 
 
-def _names(job: tuple[UUID, str | None], step: tuple[str, int] | None) -> dict[str, Any]:
+def _names(
+    job: tuple[UUID, str | None], step: tuple[str, int] | None, trace_id: str | None
+) -> dict[str, Any]:
     names: dict[str, Any] = {"job_id": str(job[0]), "request_id": job[1]}
-    return names if step is None else names | {"step": step[0], "attempt": step[1]}
+    if step is not None:
+        names |= {"step": step[0], "attempt": step[1]}
+    return names if trace_id is None else names | {"trace_id": trace_id}
 
 
 def _redact_named_values(

@@ -17,6 +17,7 @@ from headrace.adapters.metrics.api_metrics import ApiMetrics
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.readiness import Readiness
 from headrace.adapters.tone3000 import Tone3000
+from headrace.adapters.tracing.tracing import Tracing
 from headrace.api.auth.audit import AuditNote, record_admin_action
 from headrace.api.auth.authentication import Authenticator
 from headrace.api.auth.origins import Origins
@@ -71,6 +72,7 @@ class Services(Struct, kw_only=True):
     numbers: Database
     blobs: BlobStore
     metrics: ApiMetrics
+    tracing: Tracing | None
     check_readiness: Callable[[], Awaitable[Readiness]]
 
 

@@ -12,6 +12,7 @@ from headrace.adapters.redis_checks import require_usable
 from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.adapters.schema import require_schema
 from headrace.adapters.server_conditions import fetch_conditions
+from headrace.adapters.tracing.tracing import import_tracing
 from headrace.api.auth.local_mode import refuse_remote
 from headrace.cli.database_refusals import translate_refusals
 from headrace.domain.accounts.credential_repository import CredentialRepository
@@ -30,6 +31,7 @@ def check_start(settings: Settings, host: str, *, is_restart: bool = False) -> N
 
     Raises:
         RemoteRefusedError: *host* is not a loopback address, in local mode.
+        TracingNotInstalledError: the settings ask for traces, and OpenTelemetry is missing.
         RedisRefusedError: Redis cannot be used.
         DatabaseRefusedError: PostgreSQL refuses the login, or a right is missing.
         SchemaBehindError, SchemaAheadError: this release cannot work with the schema.
@@ -37,6 +39,8 @@ def check_start(settings: Settings, host: str, *, is_restart: bool = False) -> N
         ClockOffError, TooFewConnectionsError: PostgreSQL and this start do not fit.
     """
     refuse_remote(host, settings)
+    if settings.traces != "off":
+        import_tracing()
     require_usable_store(settings.blob_dir)
     asyncio.run(_check_servers(settings, is_restart=is_restart))
 

@@ -19,6 +19,7 @@ from headrace.adapters.messages import MessageSigner
 from headrace.adapters.process_watch import watched_process
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.tasks import cancel_and_wait
+from headrace.adapters.tracing.tracing import closing_traces, load_tracing
 from headrace.domain.jobs.attempts.claims import Worker
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.domain.jobs.eta.step_times_repository import StepTimesRepository
@@ -39,7 +40,7 @@ from headrace.workers.maintenance.quarantine import Quarantine
 from headrace.workers.maintenance.schema_watch import SchemaWatch
 from headrace.workers.maintenance.upkeep import upkeep_loops
 from headrace.workers.maintenance.watchdog import Watchdog
-from headrace.workers.monitoring.interface import Monitoring, serving
+from headrace.workers.monitoring.interface import NO_INSTRUMENTS, Instruments, Monitoring, serving
 from headrace.workers.outputs import OutputLimits
 from headrace.workers.pools import open_pools
 from headrace.workers.resources import WorkerResources
@@ -79,8 +80,10 @@ async def run_worker(
     Raises:
         HeadraceError: see `open_worker`.
     """
+    tracing = load_tracing(settings.traces, "headrace-worker")
     freeze_present_objects()
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(closing_traces(tracing))
         stack.enter_context(captured_output(settings.step_log_level))
         running = await stack.enter_async_context(
             open_worker(
@@ -89,7 +92,7 @@ async def run_worker(
                 concurrency,
                 only_suspect=only_suspect,
                 supervision=supervision,
-                monitoring=monitoring,
+                instruments=Instruments(monitoring, tracing),
             )
         )
         loop = asyncio.get_running_loop()
@@ -118,17 +121,17 @@ async def open_worker(
     *,
     only_suspect: bool = False,
     supervision: Supervision = NO_SUPERVISION,
-    monitoring: Monitoring | None = None,
+    instruments: Instruments = NO_INSTRUMENTS,
 ) -> AsyncIterator["RunningWorker"]:
     """Build a worker with its connections and background loops.
 
-    It serves *queues* once `run_until_stopped` is called. For *monitoring* see `run_worker`.
+    It serves *queues* once `run_until_stopped` is called.
 
     Raises:
         HeadraceError: the start cannot succeed: HEADRACE_PIPELINES names nothing, or Redis cannot be used.
     """
     async with AsyncExitStack() as stack:
-        monitor = None if monitoring is None else monitoring.metrics
+        monitor = instruments.monitor
         outages = await stack.enter_async_context(followed_outages(settings))
         pools = await open_pools(settings, outages.postgresql, stack)
         pool = pools.statements
@@ -198,6 +201,7 @@ async def open_worker(
                 logs_json=settings.env == "production",
                 secrets=settings.secrets,
                 monitor=monitor,
+                tracing=instruments.tracing,
             ),
             leases=leases,
             publisher=publisher,
@@ -247,7 +251,7 @@ async def open_worker(
                 ),
             )
         ]
-        await stack.enter_async_context(serving(monitoring, arq_worker, leases, pools, outages))
+        await stack.enter_async_context(serving(instruments.monitoring, arq_worker, leases, pools, outages))
         commit_task = asyncio.create_task(commit.run())
         _log.info("worker_ready", worker=worker.id, queues=queues, concurrency=concurrency)
         try:

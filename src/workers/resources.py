@@ -9,6 +9,7 @@ from msgspec import Struct
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.group_commit import GroupCommit
 from headrace.adapters.tasks import retrieve_exception
+from headrace.adapters.tracing.tracing import Tracing
 from headrace.domain.database import Database
 from headrace.domain.events.news import Publisher
 from headrace.domain.pipelines.definition import Pipeline
@@ -28,8 +29,8 @@ class WorkerResources(Struct, kw_only=True):
     *thread_slots* come in addition to the one thread that each attempt may always use.
     *retries_at_once*: tries follow each other without a pause, as in an author's tests. *step_log_level* is
     the level from which on `logging` of steps is in the logs of jobs. *log_level*, *logs_json* and *secrets*
-    are for the logs of step processes. *monitor* receives what the worker's metrics count. *abandoned* counts
-    the calls of an author's code that still run although their tries are over.
+    are for the logs of step processes. *monitor* receives what the worker's metrics count, *tracing* makes
+    spans. *abandoned* counts the calls of an author's code that still run although their tries are over.
     """
 
     pipelines: dict[tuple[str, int], Pipeline]
@@ -53,6 +54,7 @@ class WorkerResources(Struct, kw_only=True):
     logs_json: bool
     secrets: tuple[str, ...]
     monitor: Monitor | None = None
+    tracing: Tracing | None = None
     retries_at_once: bool = False
     abandoned: int = 0
 

@@ -14,7 +14,6 @@ from arq.connections import ArqRedis
 
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.connection_counts import OF_A_WORKER
-from headrace.adapters.data_folder import require_usable_store
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.outages import Outage, Outages
 from headrace.adapters.probes import build_outages
@@ -84,6 +83,7 @@ async def running_fork_server(loaded: Loaded, settings: Settings) -> AsyncIterat
             log_level=settings.log_level,
             logs_json=settings.env == "production",
             secrets=list(settings.secrets),
+            traces=settings.traces != "off",
         ),
         settings.step_environment(),
     )
@@ -215,12 +215,7 @@ async def open_redis(address: RedisAddress | None, stack: AsyncExitStack, report
 
 
 async def open_blobs(settings: Settings, outage: Outage) -> BlobStore:
-    """Open the store of files. One that cannot be written is an outage: most jobs need no file.
-
-    Raises:
-        FolderUnusableError, NoRoomError: the store is to be made, and cannot be.
-    """
-    await asyncio.to_thread(require_usable_store, settings.blob_dir)
+    """Open the store of files. One that cannot be written is an outage: most jobs need no file."""
     blobs = BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes, report=outage.report_from_thread)
     await asyncio.to_thread(blobs.restrict)
     await outage.check()

@@ -42,8 +42,30 @@ def test_an_operator_runs_a_first_job_and_watches_it(client: Client) -> None:
     assert_whole(client, str(job.id))
 
 
+def test_a_worker_runs_as_any_user_of_group_0(stack: Stack, client: Client) -> None:
+    passwords = {
+        name: (stack.folder / "secrets" / f"{name}_password").read_text() for name in ("database", "redis")
+    }
+    environment = {
+        "HEADRACE_DATABASE_URL": f"postgresql://headrace:{passwords['database']}@postgres:5432/headrace",
+        "HEADRACE_REDIS_URL": f"redis://:{passwords['redis']}@redis:6379/0",
+        "HEADRACE_BUNDLED": "noop",
+        "HEADRACE_SECRET_KEY": (stack.folder / "secrets" / "secret_key").read_text(),
+    }
+    with stack.container(
+        *("--user", "4242:0", "--read-only", "--cap-drop", "ALL", "--tmpfs", "/tmp"),  # noqa: S108
+        *("--volume", "/var/lib/headrace"),
+        environment=environment,
+        command=("worker", "--queue", "any-user"),
+    ) as container:
+        job = client.submit("noop", queue="any-user")
+        assert_whole(client, str(job.id))
+        assert stack.is_healthy(container, port="8001")
+        assert stack.engine("exec", container, "id", "-u").strip() == "4242"
+
+
 def test_jobs_outlive_a_worker_that_is_killed(stack: Stack, client: Client) -> None:
-    stack.compose("up", "--detach", "--no-build", "--no-recreate", "--scale", "worker=3", "worker")
+    stack.scale("worker", 3)
     assert len(stack.containers("worker")) == 3
     stack.wait_until_ready()
     jobs = [count(client, 5) for _ in range(12)]
@@ -57,14 +79,14 @@ def test_jobs_outlive_a_worker_that_is_killed(stack: Stack, client: Client) -> N
 def test_the_api_is_replaced_under_load_without_a_failed_submission_or_a_hole(
     stack: Stack, client: Client, key: str
 ) -> None:
-    stack.compose("up", "--detach", "--no-build", "--no-recreate", "--scale", "api=2", "api")
-    stack.wait_until_ready()
+    stack.scale("api", 2)
+    stack.wait_until(lambda: stack.ready_servers() == 2, "the proxy does not use both APIs")
     watched = count(client, 20)
     with submitting(stack.url, key) as (accepted, failed), watching(client, watched) as seen:
         for container in stack.containers("api"):
             before = len(accepted)
             stack.engine("restart", "-t", "20", container)
-            stack.wait_until(lambda name=container: stack.is_healthy(name))  # type: ignore[misc]
+            stack.wait_until(lambda: stack.ready_servers() == 2, "the proxy does not use the new API")
             stack.wait_until(lambda size=before: len(accepted) > size)  # type: ignore[misc]
 
     assert failed == []
@@ -74,7 +96,7 @@ def test_the_api_is_replaced_under_load_without_a_failed_submission_or_a_hole(
         assert_whole(client, job)
 
 
-def test_each_container_can_be_restarted(stack: Stack, client: Client) -> None:
+def test_each_service_can_be_restarted(stack: Stack, client: Client) -> None:
     job = count(client, 10)
 
     for service in SERVICES:
@@ -89,7 +111,7 @@ def test_jobs_and_the_first_key_are_there_after_down_and_up(stack: Stack, client
     job = client.submit("ticks", {"count": 2})
     assert_whole(client, str(job.id))
 
-    stack.compose("down", "--timeout", "30", seconds=2 * PATIENCE_SECONDS)
+    stack.down()
     stack.up()
 
     assert stack.read_first_key() == key

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,16 +14,15 @@ from faults import crashing, processes
 from headrace.cli.managed_process import ManagedProcess
 from headrace.settings import Settings
 from support.harness import TLS, register_pipelines
+from support.namespaces import pid_of_init, require_namespace
 from support.patience import until_async
-
-_UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 
 @pytest.mark.parametrize("place", ["process", "container"])
 async def test_an_api_process_that_hangs_is_replaced(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    inside = _require_namespace() if place == "container" else ()
+    inside = require_namespace() if place == "container" else ()
     await register_pipelines(settings)
     for name, value in processes.environment_of(settings).items():
         monkeypatch.setenv(name, value)
@@ -62,21 +60,13 @@ def test_a_command_that_is_pid_1_passes_signals_on_and_ends_with_the_status_of_i
         "print(os.getpid(), flush=True)\n"
         "while True: time.sleep(0.1)"
     )
-    command = [*_require_namespace(), sys.executable, "-c", program]
+    command = [*require_namespace(), sys.executable, "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as outside:
         assert outside.stdout is not None
         assert int(outside.stdout.readline()) > 1
-        (init,) = Path(f"/proc/{outside.pid}/task/{outside.pid}/children").read_text().split()
-        os.kill(int(init), signal.SIGTERM)
+        os.kill(pid_of_init(outside.pid), signal.SIGTERM)
 
     assert outside.returncode == 7
-
-
-def _require_namespace() -> tuple[str, ...]:
-    """Return the command that runs another one as PID 1 of its own namespace."""
-    if shutil.which("unshare") is None or subprocess.run([*_UNSHARE, "true"], check=False).returncode != 0:
-        pytest.skip("this user may not create a PID namespace")
-    return _UNSHARE
 
 
 def _write_command(folder: Path, inside: tuple[str, ...]) -> Path:

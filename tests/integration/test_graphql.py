@@ -225,6 +225,26 @@ async def test_a_query_of_many_fields_batches_its_statements(
     assert len(executed) <= 9, executed
 
 
+async def test_a_misspelt_pipeline_is_null_and_the_nearest_name_is_noted(filled: Api) -> None:
+    names = {"a": "tiks", "ticks": "ticks", "b": "q"}
+    fields = " ".join(f'{alias}: pipeline(name: "{name}") {{ name }}' for alias, name in names.items())
+
+    response = await ask(filled, f"{{ {fields} }}")
+
+    assert response["data"] == {"a": None, "ticks": {"name": "ticks"}, "b": None}
+    assert response["extensions"] == {"didYouMean": {"a": "ticks"}}
+
+
+async def test_only_the_first_misspelt_pipelines_of_a_query_are_advised(filled: Api) -> None:
+    fields = " ".join(f'p{number}: pipeline(name: "tick{number}") {{ name }}' for number in range(9))
+
+    response = await ask(filled, f"{{ {fields} }}")
+
+    assert set(response["data"].values()) == {None}
+    assert set(response["extensions"]["didYouMean"].values()) == {"ticks"}
+    assert len(response["extensions"]["didYouMean"]) == 3
+
+
 async def test_loaders_cache_nothing_across_requests(filled: Api, database: StatementPool) -> None:
     ids = (await ask(filled, '{ jobs(limit: 1, offset: 55, filters: {tag: "a"}) { id } }'))["data"]["jobs"]
     query = "query one($id: UUID!) { job(id: $id) { meta tags { name } files(limit: 1) { name } } }"

@@ -46,6 +46,11 @@ async def run_in_thread(call: Any, *arguments: Any, **options: Any) -> Any:
     return await asyncio.to_thread(lambda: call(*arguments, **options))
 
 
+def after(revision: str) -> tuple[str, ...]:
+    """Return the revisions after one, the newest first."""
+    return known_revisions()[: known_revisions().index(revision)]
+
+
 async def revision_of(url: str) -> str:
     connection = await asyncpg.connect(url)
     try:
@@ -116,7 +121,8 @@ async def test_a_check_changes_nothing_and_says_what_would_wait(alone: str) -> N
     report = await run_in_thread(check_migrations, parse_postgres_url(alone))
 
     lines = list(describe_report(report))
-    assert lines[0] == f"4 to run, from revision 0011 to {newest_revision()}"
+    assert lines[0] == f"{len(report.pending)} to run, from revision 0011 to {newest_revision()}"
+    assert [migration.revision for migration in report.pending] == [*reversed(after("0011"))]
     assert "0013  pre   Results that are stored once" in lines
     jobs = next(line.split() for line in lines if "ACCESS EXCLUSIVE" in line)
     assert jobs == ["jobs", "ACCESS", "EXCLUSIVE", "reads", "and", "writes", "wait", "for", "a", "moment"]
@@ -146,7 +152,8 @@ async def test_the_exit_status_tells_whether_something_is_to_do(
     )
     assert pending.exit_code == 3
     report = msgspec.json.decode(pending.output)
-    assert [(each["revision"], each["phase"]) for each in report["pending"]] == [("0015", "pre")]
+    assert [each["revision"] for each in report["pending"]] == [*reversed(after("0014"))]
+    assert report["pending"][0]["phase"] == "pre"
     assert report["pending"][0]["locks"] == [
         {"table": "users", "mode": "SHARE ROW EXCLUSIVE", "rewrites": False, "reads_all": False}
     ]
@@ -165,7 +172,7 @@ async def test_without_the_right_to_make_a_scratch_schema_the_locks_are_unknown(
     monkeypatch.setattr("headrace.cli.migrate_check.find_locks", refuse)
     report = await run_in_thread(check_migrations, parse_postgres_url(alone))
 
-    assert [migration.locks for migration in report.pending] == [None]
+    assert {migration.locks for migration in report.pending} == {None}
     assert "its locks are unknown" in "\n".join(describe_report(report))
 
 

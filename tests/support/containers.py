@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+import msgspec
 from msgspec import Struct
 
 from support.patience import PATIENCE_SECONDS
@@ -21,6 +22,7 @@ ROOT: Final = Path(__file__).parents[2]
 IMAGE: Final = "headrace-compose-test:latest"
 SERVICES: Final = ("postgres", "redis", "api", "worker", "proxy")
 _PROBE_SECONDS: Final = 10
+_PULL_SECONDS: Final = 120
 _BUILD_SECONDS: Final = 900
 _KEY_FILE: Final = "/run/headrace/admin-key"
 # The base images of the service, and those of compose.yaml without a profile.
@@ -63,9 +65,7 @@ def find_engine() -> Engine:
         raise NoEngineError("neither docker nor podman works here with its compose")
     for image in _IMAGES:
         is_here = _answers(*engine.program, "image", "inspect", image)
-        if not is_here and not _answers(
-            *engine.program, "pull", "--quiet", image, seconds=_BUILD_SECONDS / 3
-        ):
+        if not is_here and not _answers(*engine.program, "pull", "--quiet", image, seconds=_PULL_SECONDS):
             raise NoEngineError(f"the image {image} is not here, and no registry sends it")
     return engine
 
@@ -115,10 +115,21 @@ class Stack:
 
     def containers(self, service: str) -> list[str]:
         """Return the names of the running containers of a service."""
-        label = f"label=com.docker.compose.project={self.folder.name}"
-        of_service = f"label=com.docker.compose.service={service}"
-        names = self.engine("ps", "--filter", label, "--filter", of_service, "--format", "{{.Names}}")
-        return sorted(names.split())
+        return self._find("--filter", f"label=com.docker.compose.service={service}")
+
+    def _find(self, *options: str) -> list[str]:
+        project = f"label=com.docker.compose.project={self.folder.name}"
+        return sorted(self.engine("ps", "--filter", project, "--format", "{{.Names}}", *options).split())
+
+    def down(self, *arguments: str) -> None:
+        """Stop and remove all containers, in order."""
+        self.compose("down", "--timeout", "30", *arguments, seconds=2 * PATIENCE_SECONDS)
+        self.remove_leftovers()
+
+    def remove_leftovers(self) -> None:
+        """Remove containers that compose has not: podman-compose forgets those that it has added."""
+        for container in self._find("--all"):
+            self.engine("rm", "--force", "--volumes", container)
 
     def up(self, *arguments: str) -> float:
         """Start all services, wait until they are healthy, and return how many seconds that took."""
@@ -127,12 +138,18 @@ class Stack:
         self.wait_until_ready()
         return time.monotonic() - began
 
+    def scale(self, service: str, count: int) -> None:
+        """Run *count* containers of a service; those that run are kept."""
+        options = ("--detach", "--no-build", "--no-deps", "--no-recreate", "--scale", f"{service}={count}")
+        self.compose("up", *options, service)
+
     def wait_until_ready(self) -> None:
         """Wait until the service is ready behind its proxy, each worker is ready, and all services run."""
         self.wait_until(self._is_ready, "the service is not ready")
         for service in SERVICES:
             self.wait_until(lambda name=service: self.containers(name) != [], f"{service} does not run")  # type: ignore[misc]
-        self.wait_until(lambda: all(map(self.is_healthy, self.containers("worker"))), "a worker is not ready")
+        for worker in self.containers("worker"):
+            self.wait_until(lambda name=worker: self.is_healthy(name, port="8001"), f"{worker} is not ready")  # type: ignore[misc]
 
     def _is_ready(self) -> bool:
         try:
@@ -141,9 +158,8 @@ class Stack:
             return False
         return health.status_code == 200 and health.json()["degraded"] == []
 
-    def is_healthy(self, container: str) -> bool:
+    def is_healthy(self, container: str, *, port: str) -> bool:
         """Run the health check of a container, whatever the engine remembers of it."""
-        port = "8001" if "worker" in container else "8000"
         return _answers(*self._engine.program, "exec", container, "headrace-health", "ready", port)
 
     @staticmethod
@@ -153,6 +169,32 @@ class Stack:
         while not condition():
             assert time.monotonic() < deadline, f"{problem} after {PATIENCE_SECONDS:.0f} s"
             time.sleep(0.2)
+
+    @contextmanager
+    def container(
+        self, *options: str, environment: dict[str, str], command: tuple[str, ...]
+    ) -> Iterator[str]:
+        """Run another container of the image in the network of the service; yield its name."""
+        name = f"{self.folder.name}_extra"
+        variables = [word for key, value in environment.items() for word in ("--env", f"{key}={value}")]
+        network = ("--network", f"{self.folder.name}_default")
+        self.engine("run", "--detach", "--name", name, *network, *options, *variables, IMAGE, *command)
+        try:
+            yield name
+        finally:
+            self.engine("rm", "--force", "--volumes", name)
+
+    def ready_servers(self) -> int:
+        """Return how many API containers the proxy sends requests to."""
+        (proxy,) = self.containers("proxy")
+        inside = msgspec.yaml.decode((ROOT / "compose.yaml").read_bytes())["services"]["proxy"][
+            "healthcheck"
+        ]["test"]
+        command = [word.replace("$$", "$") for word in inside[1:]]
+        try:
+            return int(self.engine("exec", proxy, *command).split()[-1])
+        except AssertionError:  # the status is not 200
+            return 0
 
     def read_first_key(self) -> str:
         """Return the key of the first admin. The command to read it is that which `migrate` prints."""
@@ -197,7 +239,8 @@ def open_stack(engine: Engine, parent: Path) -> Iterator[Stack]:
         )
         yield stack
     finally:
-        stack.compose("down", "--volumes", "--timeout", "5")
+        stack.remove_leftovers()
+        stack.compose("down", "--volumes")
 
 
 def _free_port() -> int:

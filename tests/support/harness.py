@@ -16,11 +16,12 @@ import uvicorn
 from msgspec import Struct
 
 from headrace.adapters.servers import Servers, run_servers
+from headrace.adapters.tracing.tracing import Tracing
 from headrace.api.server.config import server_config
 from headrace.app import create_app
 from headrace.settings import Settings
 from headrace.workers.main import RunningWorker, open_worker
-from headrace.workers.monitoring.interface import Monitoring
+from headrace.workers.monitoring.interface import NO_INSTRUMENTS, Instruments
 from support.patience import PATIENCE_SECONDS, open_socket
 from support.scratch import make_server_folder
 
@@ -89,9 +90,9 @@ async def open_api(address: str) -> AsyncIterator[Api]:
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Api]:
+async def serving(settings: Settings, tracing: Tracing | None = None) -> AsyncIterator[Api]:
     """Run the API of *settings* in the event loop of the tests."""
-    app = create_app(settings)
+    app = create_app(settings, tracing=tracing)
     server = QuietServer(server_config(app, settings.max_connections, prefix=settings.path_prefix, port=0))
     running = asyncio.create_task(server.serve())
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -130,10 +131,10 @@ async def working(
     settings: Settings,
     concurrency: int = 20,
     queues: tuple[str, ...] = ("default",),
-    monitoring: Monitoring | None = None,
+    instruments: Instruments = NO_INSTRUMENTS,
 ) -> AsyncIterator[RunningWorker]:
     """Run a worker in the event loop of the tests."""
-    async with open_worker(settings, queues, concurrency, monitoring=monitoring) as running:
+    async with open_worker(settings, queues, concurrency, instruments=instruments) as running:
         task = asyncio.create_task(running.run_until_stopped())
         try:
             yield running

@@ -10,6 +10,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.settings import Settings
+from headrace.workers.monitoring.interface import Instruments
 from headrace.workers.monitoring.service import WorkerMonitoring
 from support.harness import TLS, Api, serving, working
 from support.patience import PATIENCE_SECONDS, until
@@ -46,7 +47,7 @@ def value_of(text: str, name: str, labels: Mapping[str, str] | None = None) -> f
 async def monitored_worker(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """Run a worker that serves its metrics on a free port; yield a client of that."""
     monitoring = WorkerMonitoring(settings)
-    async with working(settings, monitoring=monitoring):
+    async with working(settings, instruments=Instruments(monitoring)):
         await until(lambda: monitoring.port() is not None)
         url = f"http://127.0.0.1:{monitoring.port()}"
         async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS, verify=TLS) as client:

@@ -79,7 +79,7 @@ def test_a_block_shows_the_file_that_it_names(block: Block) -> None:
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "sh"], ids=places)
 def test_the_targets_of_make_exist(block: Block) -> None:
-    for target in re.findall(r"^make ([a-z]+)", block.text, re.MULTILINE):
+    for target in re.findall(r"^make ([a-z-]+)", block.text, re.MULTILINE):
         assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
 
 

@@ -25,6 +25,13 @@ def test_a_worker_imports_no_orm_and_no_web_framework() -> None:
     modules = modules_of("import headrace.workers.main")
 
     assert "headrace.workers.main" in modules
+    assert modules & (FRAMEWORKS | {"alembic", "prometheus_client", "sqlalchemy"}) == set()
+
+
+def test_the_monitoring_of_a_worker_imports_no_orm_and_no_web_framework() -> None:
+    modules = modules_of("import headrace.workers.monitoring.service")
+
+    assert "prometheus_client" in modules
     assert modules & (FRAMEWORKS | {"alembic", "sqlalchemy"}) == set()
 
 

@@ -147,6 +147,7 @@ def test_request_bodies_share_no_mutable_defaults() -> None:
 def test_every_dependency_has_a_lower_and_an_upper_bound() -> None:
     optional = PROJECT["project"]["optional-dependencies"]
     requirements = [*PROJECT["project"]["dependencies"], *optional["shootout"], *optional["embedded"]]
+    requirements += optional["otel"]
 
     assert [
         requirement for requirement in requirements if not re.search(r">=[\d.]+,<[\d.]+$", requirement)

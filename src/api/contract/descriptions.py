@@ -235,7 +235,8 @@ FIELDS: Final = {
     "variables": "The values of the variables of the query.",
     "operationName": "The operation to run, if the query has several.",
     "extensions": "Accepted and ignored.",
-    "GraphAnswer.extensions": "`searchedBackTo`, if a search looked only at the jobs created since then.",
+    "GraphAnswer.extensions": "`searchedBackTo`, if a search looked only at the jobs created since then;"
+    " `didYouMean`, if a pipeline does not exist and another has a similar name.",
     "GraphFault.extensions": "An object with a stable `code`.",
     "data": "The result in the shape of the query; null if nothing of it is left.",
     "licence": "The terms for sounds made with it: `t3k`, or a Creative Commons variant.",

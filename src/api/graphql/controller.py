@@ -46,7 +46,8 @@ class GraphFault(Struct):
 class GraphAnswer(Struct):
     """The result of a query. *data* is null if *errors* left nothing of it.
 
-    *extensions* have `searchedBackTo` if a search looked only at the jobs created since then.
+    *extensions* have `searchedBackTo` if a search looked only at the jobs created since then, and
+    `didYouMean` if a pipeline does not exist and another has a similar name.
     """
 
     data: dict[str, Any] | None
@@ -98,8 +99,9 @@ def graph_controller(schema: Schema) -> type[Controller]:
                 finally:
                     await reads.end()
             processed = await self.process_result(request, result)
-            if context.searched_back_to:
-                processed["extensions"] = {"searchedBackTo": context.searched_back_to}
+            noted = {"searchedBackTo": context.searched_back_to, "didYouMean": context.did_you_mean}
+            if any(noted.values()):
+                processed["extensions"] = {name: value for name, value in noted.items() if value}
             answer: Response[GraphAnswer] = self.create_response(processed, response)
             return answer
 

@@ -28,12 +28,16 @@ class GraphContext(Struct):
     """The context of every resolver: the caller and the loaders of the request.
 
     *searched_back_to*: how far the searches looked that did not look at all jobs, by the name of their field.
+    *did_you_mean*: the most similar names of pipelines that do not exist, in the same way. *misses*: how many
+    pipelines did not exist.
     """
 
     user: CurrentUser
     loaders: Loaders
     search: JobSearch
     searched_back_to: dict[str, datetime] = field(default_factory=dict)
+    did_you_mean: dict[str, str] = field(default_factory=dict)
+    misses: int = 0
 
 
 Info = strawberry.Info[GraphContext, None]

@@ -17,9 +17,12 @@ from headrace.api.schemas import view_of
 from headrace.api.timestamps import check_timestamp
 from headrace.domain.jobs.filters import JobFilter
 from headrace.domain.jobs.states import JobState
+from headrace.domain.pipelines.service import nearest_other
 
 _MAX_NAME_LENGTH: Final = 64
 _MAX_SEARCH_LENGTH: Final = 200
+# Finding the nearest of all names takes some milliseconds.
+_MAX_ADVICE: Final = 3
 
 
 @strawberry.input(name="JobFilters", description="Which jobs are wanted; what is left out does not matter.")
@@ -65,11 +68,17 @@ class Query:
         )
         return [PipelineNode.of(version) for version in versions]
 
-    @strawberry.field(description="The newest version of one pipeline.")
+    @strawberry.field(
+        description="The newest version of one pipeline. If there is none, `extensions.didYouMean` may name"
+        " another."
+    )
     async def pipeline(self, info: Info, name: str) -> PipelineNode | None:
         key = (_check_text("name", name, _MAX_NAME_LENGTH), None)
         version = await info.context.loaders.pipelines.load(key)
-        return None if version is None else PipelineNode.of(version)
+        if version is None:
+            await _note_nearest(info, name)
+            return None
+        return PipelineNode.of(version)
 
     @strawberry.field(description="The caller's presets, by title; an admin's are everybody's.")
     async def presets(self, info: Info, limit: int = DEFAULT_LIMIT, offset: int = 0) -> list[PresetNode]:
@@ -89,6 +98,16 @@ class Query:
     @strawberry.field(description="Who asks.")
     async def me(self, info: Info) -> MeNode:
         return view_of(MeNode, MeView.of(info.context.user, {}))
+
+
+async def _note_nearest(info: Info, name: str) -> None:
+    """Note the name most like that of a pipeline that does not exist, for the first few of a query."""
+    context = info.context
+    context.misses += 1
+    if context.misses <= _MAX_ADVICE:
+        names = await context.loaders.reads.run(lambda repository: repository.fetch_pipeline_names())
+        if (meant := nearest_other(name, names)) is not None:
+            context.did_you_mean[str(info.path.key)] = meant
 
 
 def _job_filter(filters: JobFilters, limit: int, offset: int) -> JobFilter:

@@ -1,6 +1,7 @@
 """Turns a request into a submission, and the stored submission into an answer."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -64,9 +65,19 @@ async def submit(
     *render* makes the body of the answer; *at* is where the jobs stand in the request.
     """
     await record_admin_submission(services.sessions, request)
-    result = await services.submitter.submit(
-        owner_id, specs, render, key=key, at=at, request_id=current_request_id()
+    store = partial(
+        services.submitter.submit,
+        *(owner_id, specs, render),
+        key=key,
+        at=at,
+        request_id=current_request_id(),
     )
+    if services.tracing is None:
+        result = await store()
+    else:
+        headers, pipelines = request.scope["headers"], [spec.pipeline for spec in specs]
+        with services.tracing.submission(headers, pipelines) as traceparent:
+            result = await store(traceparent=traceparent)
     services.publisher.publish(result.news)
     services.doorbell.ring(result.queues)
     return result

@@ -22,9 +22,10 @@ from headrace.domain.pipelines.versions import VERSION_KEY_SQL
 from headrace.domain.workers.directory import WorkerDirectory
 
 MAX_LANES: Final = 2_000
-_MAX_COUNTED: Final = 200_000
+# Each is read from the table, since the index has an expression.
+_MAX_COUNTED: Final = 40_000
 _MAX_COUNTED_OF_LANE: Final = 10_000
-_MIN_COUNTED_OF_LANE: Final = 100
+_MIN_COUNTED_OF_LANE: Final = 20
 _MAX_SUSPECTS: Final = 10_000
 _MAX_RUNNING: Final = 100_000
 SAMPLED_PAGES: Final = 4_000

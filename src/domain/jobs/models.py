@@ -127,6 +127,7 @@ class Job(UUIDv7AuditBase):
         ForeignKey("presets.id", ondelete="SET NULL"), default=None
     )
     request_id: Mapped[str | None] = mapped_column(String(64), default=None)
+    traceparent: Mapped[str | None] = mapped_column(String(64), default=None)
     tokens_valid_after: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
     pipeline: Mapped[str] = mapped_column(String(64))
     version: Mapped[int]

@@ -19,7 +19,7 @@ from headrace.domain.jobs.models import Job, StepRun
 from headrace.domain.jobs.results import RESULT, RESULT_BYTES
 from headrace.domain.paging import check_offset, json_size
 from headrace.domain.pipelines.models import PipelineVersion
-from headrace.domain.pipelines.repository import select_newest
+from headrace.domain.pipelines.repository import PipelineRepository, select_newest
 from headrace.domain.presets.models import Preset
 from headrace.domain.read_model.json_room import JsonRoom
 from headrace.domain.read_model.results import (
@@ -149,6 +149,10 @@ class ReadRepository:
         check_offset(offset)
         statement = _without_schemas(select_newest().limit(limit).offset(offset))
         return (await self.session.execute(statement)).scalars().all()
+
+    async def fetch_pipeline_names(self) -> Sequence[str]:
+        """Fetch the names of pipelines to compare a misspelt one with."""
+        return await PipelineRepository(self.session).fetch_names()
 
     async def fetch_schemas(self, pipeline_ids: Sequence[UUID]) -> dict[UUID, Schemas]:
         """Fetch the schemas of those pipelines, by id."""

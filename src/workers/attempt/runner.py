@@ -93,6 +93,8 @@ class Attempt:
     async def run(self) -> None:
         """Run the attempt, in a task of its own; only abandoned threads may still run when this returns."""
         RUNNING_JOB.set((self.claim.job_id, self.claim.request_id))
+        tracing = self._resources.tracing
+        span = None if tracing is None else tracing.start_attempt(self.claim)
         job_log = self._resources.job_log
         is_logged = job_log.on_start(self.claim)
         if self.claim.seconds_left is not None:
@@ -119,6 +121,8 @@ class Attempt:
             self.sender.close()
             self._resources.commit.end_attempt(self.claim.job_id, self.claim.fence)
             job_log.on_end(self.claim, *self._outcome, is_logged=is_logged)
+            if span is not None:
+                span.end(self._outcome[0])
 
     def _limit_time(self, seconds: float, *, extended_by: float) -> None:
         """Stop the attempt in *seconds*, and later by the time that it has only waited: see `StepWaits`.

@@ -121,7 +121,11 @@ class StepRunner:
             if run.node.step.runs_in == "process":
                 self._resources.fork_server.require_running()  # it may have ended while the step waited
             await enter(run)
-            return await self._execute(run, scratch)
+            tracing = self._resources.tracing
+            if tracing is None:
+                return await self._execute(run, scratch)
+            with tracing.step(self._claim, run.key, run.node.step.runs_in):
+                return await self._execute(run, scratch)
         except StepStoppedError as error:
             abandoned = error.abandoned
             raise
@@ -201,6 +205,7 @@ class StepRunner:
             logs_json=self._resources.logs_json,
             secrets=self._resources.secrets,
             request_id=claim.request_id,
+            traceparent=tracing.current_traceparent() if (tracing := self._resources.tracing) else None,
         )
         return ProcessExecutor(
             message,

@@ -17,6 +17,7 @@ import msgspec
 
 from headrace.adapters.log_stream import bounded_stderr
 from headrace.adapters.logs import configure_logging, name_process
+from headrace.adapters.tracing.tracing import continue_trace
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from headrace.domain.pipelines.definition import Pipeline, StepHandle
 from headrace.domain.pipelines.loading import load_with_path, pipelines_in
@@ -40,6 +41,8 @@ from headrace.workers.values import (
 _MAX_PROGRESS_TEXT_BYTES: Final = 500
 _MAX_LOG_CHARACTERS: Final = 16 * 1024
 _MAX_TRACEBACK_BYTES: Final = 64_000
+# The step has ended, and waits for its spans to be sent.
+_TRACE_SECONDS: Final = 0.5
 
 
 class ChildContext:
@@ -196,12 +199,15 @@ def serve(connection: socket.socket, *, logs_are_configured: bool) -> None:
     prefer_oom_kill()
     if not logs_are_configured:
         configure_logging(run.log_level, as_json=run.logs_json, secrets=run.secrets, stream=bounded_stderr())
-    name_process((run.job_id, run.request_id), (run.key, run.attempt))
+    name_process((run.job_id, run.request_id), (run.key, run.attempt), _trace_id(run))
+    tracing = None if run.traceparent is None else continue_trace(run.traceparent)
     link = Link(connection)
     threading.Thread(target=link.receive, name="headrace-link", daemon=True).start()
     log = StepLog(link.send_log, run.step_log_level)
     with captured_output(run.step_log_level, log), log:
         last_message = execute(run, link)
+    if tracing is not None:
+        tracing.close(_TRACE_SECONDS)
     for stream in (sys.stdout, sys.stderr):
         # The step may have closed or replaced the stream.
         with contextlib.suppress(Exception):
@@ -210,6 +216,10 @@ def serve(connection: socket.socket, *, logs_are_configured: bool) -> None:
         link.send(last_message)
     except ConnectionError:
         link.end()
+
+
+def _trace_id(run: protocol.RunStep) -> str | None:
+    return None if run.traceparent is None else run.traceparent.split("-")[1]
 
 
 def _receive_step(connection: socket.socket) -> protocol.RunStep | None:

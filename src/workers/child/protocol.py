@@ -24,7 +24,7 @@ class RunStep(Struct, tag="run_step", frozen=True):
     """The first message to a child: run this step. *params* and *item* are JSON.
 
     *key* names the step run, *import_path* the folders from which the worker imports modules. *secrets* must
-    not appear in the logs.
+    not appear in the logs. *traceparent*: the span of this try, if it is traced.
     """
 
     source: str
@@ -44,6 +44,7 @@ class RunStep(Struct, tag="run_step", frozen=True):
     logs_json: bool = False
     secrets: tuple[str, ...] = ()
     request_id: str | None = None
+    traceparent: str | None = None
 
 
 class Stop(Struct, tag="stop", frozen=True):

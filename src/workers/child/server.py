@@ -25,6 +25,7 @@ from msgspec import Struct
 from headrace.adapters.log_stream import bounded_stderr
 from headrace.adapters.logs import configure_logging
 from headrace.adapters.process_tree import adopt_orphans, child_pids, end_with_parent, kill_orphans
+from headrace.adapters.tracing.tracing import import_tracing
 from headrace.domain.pipelines.loading import Failure, load_with_path
 from headrace.workers.child.keeper import run_kept
 from headrace.workers.child.main import serve
@@ -37,7 +38,7 @@ MAX_REQUEST_BYTES: Final = 1 << 20
 class Load(Struct, tag="load", kw_only=True):
     """The first request: load the modules *sources*, and log as the worker does.
 
-    *secrets* must not appear in the logs.
+    *secrets* must not appear in the logs. *traces*: import also what traces steps.
     """
 
     sources: list[str]
@@ -45,6 +46,7 @@ class Load(Struct, tag="load", kw_only=True):
     log_level: str
     logs_json: bool
     secrets: list[str]
+    traces: bool = False
 
 
 class Fork(Struct, tag="fork"):
@@ -110,6 +112,8 @@ def main() -> None:
     configure_logging(
         request.log_level, as_json=request.logs_json, secrets=request.secrets, stream=bounded_stderr()
     )
+    if request.traces:
+        import_tracing()
     unsafe = []
     for source in request.sources:
         before = _count_threads()

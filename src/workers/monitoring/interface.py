@@ -4,9 +4,12 @@ Only a worker that serves it imports the rest, whose library takes a part of the
 """
 
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Protocol
+from typing import Final, Protocol
+
+from msgspec import Struct
 
 from headrace.adapters.outages import Outages
+from headrace.adapters.tracing.tracing import Tracing
 from headrace.workers.arq_worker import HeadraceWorker
 from headrace.workers.leases import Leases
 from headrace.workers.monitor import Monitor
@@ -24,6 +27,20 @@ class Monitoring(Protocol):
         self, worker: HeadraceWorker, leases: Leases, pools: WorkerPools, outages: Outages
     ) -> AbstractAsyncContextManager[None]:
         """Serve for the block."""
+
+
+class Instruments(Struct, frozen=True):
+    """What observes a worker: its metrics and probes, and the spans of its jobs."""
+
+    monitoring: Monitoring | None = None
+    tracing: Tracing | None = None
+
+    @property
+    def monitor(self) -> Monitor | None:
+        return None if self.monitoring is None else self.monitoring.metrics
+
+
+NO_INSTRUMENTS: Final = Instruments()
 
 
 def serving(

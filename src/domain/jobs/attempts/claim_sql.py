@@ -119,8 +119,8 @@ WITH RECURSIVE {due}, claimed AS (
     INSERT INTO job_changes (job_id, seq, at, type, body)
     SELECT id, event_seq, statement_timestamp(), 'job.started', ({_STARTED_BODY})::json FROM claimed
 )
-SELECT id, owner_id, request_id, pipeline, version, queue, params::text AS params, attempt, fence,
-       max_attempts, losses, needs_process, state, progress, event_seq AS head, log_events,
+SELECT id, owner_id, request_id, traceparent, pipeline, version, queue, params::text AS params, attempt,
+       fence, max_attempts, losses, needs_process, state, progress, event_seq AS head, log_events,
        cancel_requested_at IS NOT NULL AS cancel_requested,
        timeout_seconds - ran_seconds AS seconds_left,
        extract(epoch FROM statement_timestamp() - greatest(run_at, created_at))::float8 AS late_seconds,

@@ -48,7 +48,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     *at* is PostgreSQL's time of the claim and *received_at* the monotonic clock when its rows arrived. *news*
     is to be published: it holds the `job.started` event. *needs_process*: the next step runs in a process.
     *request_id* names the request that submitted the job; None for jobs that no request made. *late_seconds*:
-    how long the job has been due.
+    how long the job has been due. *traceparent*: the span of its submission, if that was traced.
     """
 
     job_id: UUID
@@ -73,6 +73,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     news: JobNews
     request_id: str | None = None
     late_seconds: float = 0.0
+    traceparent: str | None = None
     eta_estimator: EtaEstimator | None = None
 
     @property

@@ -208,6 +208,7 @@ def _claim(row: Row, steps: dict[str, StepRecord], eta_estimators: Mapping[str, 
         news=JobNews.from_row(row, [EncodedEvent("job.started", row["body"])]),
         request_id=row["request_id"],
         late_seconds=row["late_seconds"],
+        traceparent=row["traceparent"],
         eta_estimator=eta_estimators.get(version_key(row["pipeline"], row["version"])),
     )
 

@@ -87,6 +87,7 @@ class Submission(Struct, kw_only=True):
     response: str
     key: SubmissionKey | None = None
     request_id: str | None = None
+    traceparent: str | None = None
 
 
 class StoreResult(Struct, frozen=True):

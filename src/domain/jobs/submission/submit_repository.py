@@ -50,7 +50,20 @@ _REFUSE: Final = _QuotaSql(
 )
 
 
-def _store_sql(quota: _QuotaSql) -> str:
+class _TraceSql(NamedTuple):
+    """The parts of the statement that store the trace of each job; without tracing they are empty."""
+
+    argument: str = ""
+    column: str = ""
+    value: str = ""
+
+    @classmethod
+    def at(cls, place: int) -> "_TraceSql":
+        """Return the parts for an argument at that *place*."""
+        return cls(f", ${place}::text[]", ", traceparent", ", s.traceparent")
+
+
+def _store_sql(quota: _QuotaSql, trace: _TraceSql) -> str:
     """Return the statement that stores submissions.
 
     Presets and tags are locked as foreign keys would lock them. A preset that is deleted at the same time
@@ -61,9 +74,10 @@ def _store_sql(quota: _QuotaSql) -> str:
 WITH {quota.refused}specs AS (
     SELECT * FROM unnest($1::int[], $2::uuid[], $3::uuid[], $4::text[], $5::int[], $6::bool[],
                          $7::timestamptz[], $8::text[], $9::text[], $10::text[], $11::int[],
-                         $12::timestamptz[], $13::int[], $14::float8[], $15::uuid[], $16::text[], $26::bool[])
+                         $12::timestamptz[], $13::int[], $14::float8[], $15::uuid[], $16::text[],
+                         $26::bool[]{trace.argument})
     AS s(request, id, owner_id, pipeline, version, is_newest, pipeline_updated_at, params, meta, queue,
-         priority, run_at, max_attempts, timeout_seconds, preset_id, request_id, needs_process)
+         priority, run_at, max_attempts, timeout_seconds, preset_id, request_id, needs_process{trace.column})
 ), new_keys AS (
     SELECT * FROM unnest($17::int[], $18::uuid[], $19::text[], $20::text[], $21::text[], $27::bytea[])
     AS k(request, owner_id, key, body, response, digest)
@@ -104,11 +118,11 @@ WITH {quota.refused}specs AS (
 ), stored AS (
     INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,
                       due_order, max_attempts, timeout_seconds, preset_id, request_id, needs_process,
-                      event_seq, created_at, updated_at)
+                      event_seq, created_at, updated_at{trace.column})
     SELECT s.id, s.owner_id, s.pipeline, s.version, 'queued', s.params::json, s.meta::json, s.queue,
            s.priority, {_RUN_AT}, {due_order_sql(_RUN_AT, "statement_timestamp()", "s.priority")},
            s.max_attempts, s.timeout_seconds, s.preset_id, s.request_id, s.needs_process, 1,
-           statement_timestamp(), statement_timestamp()
+           statement_timestamp(), statement_timestamp(){trace.value}
     FROM specs s JOIN judged j ON j.request = s.request AND j.verdict = 'stored'
     RETURNING id
 ), logged AS (
@@ -136,16 +150,25 @@ _INSERT_TAGS: Final = insert_tags_sql("$1", "$2", "$3")
 class SubmitRepository:
     """New jobs, the keys of submissions, and the tags of new jobs; each statement is its own transaction."""
 
-    def __init__(self, database: Database, quotas: Quotas = NO_QUOTAS) -> None:
+    def __init__(
+        self, database: Database, quotas: Quotas = NO_QUOTAS, *, stores_traces: bool = False
+    ) -> None:
         self._database = database
         self._quotas = quotas
-        self._store = _store_sql(_REFUSE if quotas.limit_jobs else _QuotaSql())
+        self._stores_traces = stores_traces
+        last_argument = 33 if quotas.limit_jobs else 27
+        self._store = _store_sql(
+            _REFUSE if quotas.limit_jobs else _QuotaSql(),
+            _TraceSql.at(last_argument + 1) if stores_traces else _TraceSql(),
+        )
 
     async def store(self, submissions: Sequence[Submission]) -> list[StoreResult]:
         """Store each submission whole or not at all; *submissions* must have different keys."""
         arguments = _columns(submissions)
         if self._quotas.limit_jobs:
             arguments += _quota_columns(submissions, self._quotas)
+        if self._stores_traces:
+            arguments.append([submission.traceparent for submission in submissions for _ in submission.jobs])
         rows = await self._database.fetch(self._store, *arguments)
         results = {row["request"]: self._result(row) for row in rows}
         return [results[index] for index in range(len(submissions))]

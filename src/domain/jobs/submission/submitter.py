@@ -93,11 +93,12 @@ class Submitter:
         key: SubmissionKey | None = None,
         at: str = "$",
         request_id: str | None = None,
+        traceparent: str | None = None,
     ) -> SubmissionResult:
         """Store all jobs of *specs* or none.
 
         *at* is the path of a spec in the request, `{}` for its index; faults carry it. *request_id* is stored
-        with the jobs, for the logs of their workers.
+        with the jobs, for the logs of their workers, and *traceparent* for their traces.
 
         Raises:
             ValueTooLargeError: the params or the meta of a spec are too large.
@@ -132,6 +133,7 @@ class Submitter:
                 response=render(jobs).decode(),
                 key=key,
                 request_id=request_id,
+                traceparent=traceparent,
             )
             if total_chars > TURN_CHARS:
                 await self._heavy_work.take_turn()
