@@ -4,7 +4,7 @@ The index of jobs that may be pruned gets one entry for each job, at its end. An
 already keeps everything that its settings do not name.
 
 Revision ID: 0018
-Revises: 0016
+Revises: 0017
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0018"
-down_revision = "0016"
+down_revision = "0017"
 branch_labels = None
 depends_on = None
 works_with = "0010"
