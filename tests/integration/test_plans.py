@@ -17,6 +17,9 @@ from headrace.domain.jobs.filters import JobFilter
 from headrace.domain.jobs.overview.overview_repository import OverviewRepository
 from headrace.domain.jobs.states import JobState
 from headrace.domain.jobs.submission.submission import SubmissionKey
+from headrace.domain.retention.terms import ChosenTerms
+from headrace.workers.maintenance.prune_pace import PrunePace
+from headrace.workers.maintenance.pruner import Pruner
 from support.lease_driver import OWNER, change, in_transaction, job_queue, job_spec, submit, sweep
 
 Statement = tuple[str, Sequence[Any]]
@@ -180,3 +183,22 @@ async def test_the_newest_jobs_of_an_owner_are_read_in_index_order(
         assert scan["Index Name"] == "ix_jobs_owner_newest"
         # The page itself is sorted again after the sizes of its values are known.
         assert "Sort" not in {part["Node Type"] for part in nodes(limited)}
+
+
+async def test_the_pruner_finds_its_jobs_by_an_index(crowded: StatementPool, database_url: str) -> None:
+    await crowded.fetch(
+        "UPDATE jobs SET state = 'succeeded', finished_at = now() - interval '40 days'"
+        " WHERE id IN (SELECT id FROM jobs LIMIT 50)"
+    )
+    recorder = Recorder(crowded)
+    pruner = Pruner(recorder, ChosenTerms(), "w", pace=PrunePace())
+
+    removed = await pruner.run_now({"jobs"})
+
+    of_jobs = [(sql, arguments) for sql, arguments in recorder.statements if "finished_at <" in sql]
+    explained = await explain(database_url, of_jobs)
+    assert removed is not None
+    assert removed["jobs"] == 50
+    assert len(of_jobs) >= 2
+    assert statements_that_read_all(explained) == []
+    assert all(any(part.get("Index Name") == "ix_jobs_prunable" for part in plan) for _, plan in explained)

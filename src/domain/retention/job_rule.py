@@ -31,7 +31,9 @@ CROSS JOIN LATERAL (
     {rest}
 ) job
 """
-_DUE_LANES: Final = f"SELECT lane.* FROM {_LANE_JOBS.format(columns='id', rest='LIMIT 1')}"  # noqa: S608
+_DUE_LANES: Final = (
+    f"SELECT lane.* FROM {_LANE_JOBS.format(columns='id', rest='ORDER BY finished_at LIMIT 1')}"  # noqa: S608
+)
 _COUNT: Final = f"SELECT sum(jobs) AS jobs FROM {_LANE_JOBS.format(columns='count(*) AS jobs', rest='')}"  # noqa: S608
 _OLDEST_FIRST: Final = "ORDER BY finished_at LIMIT (SELECT $5::int) FOR UPDATE SKIP LOCKED"
 _PRUNE: Final = f"""
