@@ -47,6 +47,10 @@ class Crowd:
             except httpx.TransportError:
                 await asyncio.sleep(0.1)
                 continue
+            if response.status_code == 503:
+                # A machine that is busy, or a server that is away: a client tries again.
+                await asyncio.sleep(float(response.headers["Retry-After"]))
+                continue
             assert response.status_code == 202, response.text
             accepted: str = response.json()["id"]
             return accepted

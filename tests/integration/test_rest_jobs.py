@@ -345,7 +345,7 @@ async def test_a_job_is_pinned_and_unpinned(api: Api) -> None:
     assert [job["keep"], pinned["keep"], unchanged["keep"], listed["keep"], unpinned["keep"]] == [
         *(False, True, True, True, False)
     ]
-    for value in (None, 2, "maybe"):
+    for value in (None, 0, 1, 2, "true", "maybe"):
         problem(await api.http.patch(url, json={"keep": value}), 422, "validation_failed")
 
 

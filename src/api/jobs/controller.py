@@ -166,11 +166,15 @@ class JobController(Controller):
     async def change(
         self,
         job_id: FromPath[UUID],
+        request: Request[CurrentUser, Any, Any],
         data: JSONBody[PatchJob],
         current_user: NamedDependency[CurrentUser],
         job_service: NamedDependency[JobService],
     ) -> JobView | Reference:
         """Change tags or meta, or pin the job. Absent fields stay."""
+        # Litestar's conversion takes 0, 1 and words for booleans.
+        if data.keep is not UNSET and not isinstance((await request.json())["keep"], bool):
+            raise InvalidInputError("$.keep", "Expected `bool`")
         job = await job_service.update(
             job_id,
             current_user.reach,
