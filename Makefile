@@ -124,7 +124,7 @@ compose-secrets:  ## write random secrets for compose.yaml to secrets/; existing
 	@sh deploy/compose-secrets.sh
 
 compose-test: install  ## run compose.yaml in containers: start, scale, kill, replace, restart; needs docker or podman with compose
-	@CONTAINER_TESTS=1 $(BIN)/pytest -q -n 0 tests/compose
+	@CONTAINER_TESTS=1 $(BIN)/pytest -q -n 0 tests/compose || [ $$? -eq 5 ]  # skipped as a whole
 
 images: install  ## pin the images of Containerfile and compose.yaml to today's digests; status 3: a registry did not answer
 	@$(BIN)/python tools/pin_images.py

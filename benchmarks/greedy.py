@@ -36,7 +36,7 @@ def _requests(kind: str, jobs: Iterator[str]) -> Iterator[Request]:
             case "searches":
                 yield "GET", "/api/v1/jobs?search=nothing&limit=1", b""
             case "pages":
-                yield "GET", "/api/v1/jobs?offset=15000&limit=100&order_by=priority", b""
+                yield "GET", "/api/v1/jobs?offset=10000&limit=100&order_by=priority", b""
             case "graphql":
                 yield "POST", "/graphql", _QUERY
             case "cancels":

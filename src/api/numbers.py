@@ -25,7 +25,7 @@ _UNITS: Final = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": time
 _SHORTEST: Final = timedelta(minutes=1)
 _LONGEST: Final = timedelta(hours=24)
 _MAX_SLOTS: Final = 10_000
-Window = Annotated[str, QueryParameter(pattern=r"^[1-9][0-9]{0,4}[smh]$")]
+Window = Annotated[str, QueryParameter(schema_extra={"pattern": "^[1-9][0-9]{0,4}[smh]$"})]
 
 
 class NumbersController(Controller):

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from headrace.domain.cursors import MAX_CURSOR_LENGTH
 from headrace.domain.omissions import OMITTED
-from headrace.domain.paging import ListPage, PageRequest
+from headrace.domain.paging import MAX_OFFSET, ListPage, PageRequest
 
 T = TypeVar("T")
 View = TypeVar("View")
@@ -23,7 +23,8 @@ END_OF_TEXT: Final = r"$(?!\n)"
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=rf"^[a-z][a-z0-9_]*{END_OF_TEXT}")]
 TagName = Annotated[str, Meta(min_length=1, max_length=64, pattern=rf"^\S(.*\S)?{END_OF_TEXT}")]
 Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
-Offset = Annotated[int, QueryParameter(ge=0, le=2**31 - 1)]
+# A larger one is refused by name, with what to do instead.
+Offset = Annotated[int, QueryParameter(ge=0, schema_extra={"maximum": MAX_OFFSET})]
 After = Annotated[str | None, QueryParameter(max_length=MAX_CURSOR_LENGTH)]
 Timestamp = Annotated[datetime, Meta(tz=True)]
 Tags = Annotated[list[TagName], Meta(max_length=50)]
@@ -36,6 +37,7 @@ class Page(Struct, Generic[T], omit_defaults=True):
 
     *next* is the cursor of the page behind this one, to be sent as `after`; the last page has none.
     *total_is_estimate*: there are more than 10,000, and *total* is PostgreSQL's estimate.
+    *searched_back_to*: only the entries created since then were looked at.
     """
 
     items: Sequence[T]
@@ -44,6 +46,7 @@ class Page(Struct, Generic[T], omit_defaults=True):
     offset: int
     total_is_estimate: bool = False
     next: str | None = None
+    searched_back_to: datetime | None = None
 
 
 def page_view(page: ListPage[Any], request: PageRequest, show: Callable[[Any], View]) -> Page[View]:
@@ -55,6 +58,7 @@ def page_view(page: ListPage[Any], request: PageRequest, show: Callable[[Any], V
         request.offset,
         page.total_is_estimate,
         page.next,
+        page.looked_back_to,
     )
 
 

@@ -57,7 +57,8 @@ def write_first_key(settings: Settings, file: Path, scope: Scope, *, mode: int =
         KeyNotWrittenError: the file cannot be written.
         HeadraceError: the database cannot be used.
     """
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    # Process ids repeat in containers, and a migration that was killed has left its draft.
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     with _refusals_of(file):
         if file.exists() and file.stat().st_size > 0:
             return False

@@ -17,6 +17,7 @@ from headrace.adapters.blob_store import probe_store
 from headrace.adapters.data_folder import free_bytes
 from headrace.adapters.servers import Finding, describe, find_database_url
 from headrace.adapters.store_errors import StoreError
+from headrace.adapters.tracing.tracing import TracingNotInstalledError, import_tracing
 from headrace.cli.api_client import ApiClient
 from headrace.cli.doctor_files import check_files
 from headrace.cli.doctor_servers import check_database, check_redis
@@ -58,6 +59,8 @@ def run_checks(
     except SettingsError as error:
         settings = Settings()
         findings.append(Finding("settings", False, str(error)))
+    if settings.traces != "off":
+        findings += _check_tracing()
     if (unknown := explain_unknown_variables(settings)) is not None:
         findings.append(Finding("settings", True, unknown, is_note=True))
     folder = (data_dir or settings.data_dir).expanduser().absolute()
@@ -85,6 +88,13 @@ def _check_python() -> Iterator[Finding]:
     oldest = "" if ok else f"; Headrace needs {'.'.join(map(str, _OLDEST_PYTHON))}"
     yield Finding("Python", ok, f"{platform.python_version()} at {sys.executable}{oldest}")
     yield Finding("Headrace", True, version("headrace"))
+
+
+def _check_tracing() -> Iterator[Finding]:
+    try:
+        import_tracing()
+    except TracingNotInstalledError as error:
+        yield Finding("settings", False, str(error))
 
 
 def _check_folder(folder: Path) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from headrace.cli.options import client_options, job_id, object_id
+from headrace.cli.options import client_options, job_id, object_id, past_moment
 from headrace.cli.output import json_option, limit_option, offset_option, print_json, print_page
 from headrace.cli.text import one_line
 from headrace.domain.errors import HeadraceError
@@ -40,6 +40,13 @@ def upload(paths: tuple[Path, ...], as_json: bool, url: str, token: str | None) 
 )
 @click.argument("job", type=job_id, required=False)
 @click.option("--search", metavar="TEXT", help="Only files with TEXT in their name.")
+@click.option(
+    "--before",
+    "created_before",
+    type=past_moment,
+    metavar="TIME",
+    help="Only files created before.",
+)
 @limit_option
 @offset_option
 @json_option

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from msgspec import Struct
@@ -76,7 +77,8 @@ def describe_revisions(address: PostgresAddress | str) -> list[str]:
 class SchemaState(Struct, frozen=True):
     """Where the schema of a database stands.
 
-    *pending*: the revisions that it lacks, oldest first · *sessions*: connections of the service's processes.
+    *pending*: the revisions that it lacks, oldest first · *sessions*: connections of the service's processes,
+    counted only if a pending revision waits for their end.
     """
 
     current: str | None
@@ -116,8 +118,8 @@ def read_state(address: PostgresAddress | str) -> SchemaState:
 
 async def _fetch_state(address: PostgresAddress | str) -> SchemaState:
     from headrace.adapters.database import StatementPool
-    from headrace.adapters.other_sessions import count_other_sessions
-    from headrace.adapters.revisions import current_revision, known_revisions
+    from headrace.adapters.other_sessions import count_lasting, count_other_sessions
+    from headrace.adapters.revisions import current_revision, known_revisions, phases_of_revisions
     from headrace.adapters.schema import require_schema
 
     pool = await StatementPool.open(address, size=1)
@@ -126,10 +128,13 @@ async def _fetch_state(address: PostgresAddress | str) -> SchemaState:
         is_newer = current is not None and current not in known_revisions()
         if is_newer:
             await require_schema(pool)
-        sessions = await count_other_sessions(pool)
+        pending = [] if is_newer else _after(current, known_revisions())
+        # Nothing else depends on them, so only what waits for their end waits here.
+        is_post = any(phases_of_revisions()[name] == "post" for name in pending)
+        sessions = await count_lasting(partial(count_other_sessions, pool)) if is_post else 0
     finally:
         await pool.close()
-    return SchemaState(current, is_newer, [] if is_newer else _after(current, known_revisions()), sessions)
+    return SchemaState(current, is_newer, pending, sessions)
 
 
 def _after(current: str | None, known: Sequence[str]) -> list[str]:

@@ -70,4 +70,5 @@ def print_page(
     elif not items and back_to is None:
         click.echo(empty, err=True)
     if back_to is not None:
-        click.echo(f"only jobs since {back_to} were looked at; older ones with: --before {back_to}", err=True)
+        message = f"only {noun} since {back_to} were looked at; older ones with: --before {back_to}"
+        click.echo(message, err=True)

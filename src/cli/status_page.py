@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -43,7 +44,7 @@ class StatusPage(Struct, frozen=True):
             numbers_grid(self.stats),
             *_section("queues", queues_table(self.queues, self.now) if self.queues else nothing),
             *_section("workers", workers_table(self.workers, jobs, self.now) if self.workers else nobody),
-            *_section("last failures", failures_table(self.failed, self.now) if self.failed else none_failed),
+            *_section("last failures", failures_list(self.failed, self.now) if self.failed else none_failed),
         )
 
 
@@ -72,9 +73,10 @@ def numbers_grid(stats: Fields) -> Table:
 
 def queues_table(queues: Sequence[Fields], now: datetime) -> Table:
     """Build the table of queues."""
-    table = new_table("name", "queued", "oldest due", "running", "workers")
+    table = _narrow(new_table("queue", "queued", "oldest due", "running", "workers"))
     for column in (table.columns[1], table.columns[3], table.columns[4]):
         column.justify = "right"
+        column.no_wrap = True
     for queue in queues:
         is_unserved = queue["queued"] and not queue["workers"]
         table.add_row(
@@ -89,9 +91,10 @@ def queues_table(queues: Sequence[Fields], now: datetime) -> Table:
 
 def workers_table(workers: Sequence[Fields], jobs: Mapping[str, str], now: datetime) -> Table:
     """Build the table of workers. *jobs*: the pipelines of running jobs, by id, as far as they are known."""
-    columns = ["id", "queues", "jobs", "up", *(["runs"] if jobs else [])]
-    table = new_table(*columns)
+    columns = ["worker", "queues", "jobs", "up", *(["runs"] if jobs else [])]
+    table = _narrow(new_table(*columns))
     table.columns[2].justify = "right"
+    table.columns[2].no_wrap = table.columns[3].no_wrap = True
     for worker in workers:
         runs = [Text(_kinds(worker["running"], jobs), style="cyan")] if jobs else []
         table.add_row(
@@ -104,16 +107,20 @@ def workers_table(workers: Sequence[Fields], jobs: Mapping[str, str], now: datet
     return table
 
 
-def failures_table(jobs: Sequence[Fields], now: datetime) -> Table:
-    """Build the table of the jobs that failed last."""
-    table = new_table("ended", "pipeline", "id", "error")
+def failures_list(jobs: Sequence[Fields], now: datetime) -> RenderableType:
+    """Build the lines of the jobs that failed last: the id in one piece, and the error below it."""
+    lines: list[RenderableType] = []
     for job in jobs:
-        table.add_row(
-            format_age(parse_time(job["finished_at"]), now),
-            Text(job["pipeline"], style="bold"),
-            Text(job["id"], style="dim"),
-            error_text(job["error"]) if job["error"] else Text(),
-        )
+        age = format_age(parse_time(job["finished_at"]), now)
+        lines.append(Text.assemble((job["id"], "dim"), "  ", (job["pipeline"], "bold"), f", {age}"))
+        if job["error"]:
+            lines.append(Padding(error_text(job["error"]), (0, 0, 0, 2)))
+    return Group(*lines)
+
+
+def _narrow(table: Table) -> Table:
+    """Let the columns of *table* stand closer together, for narrow terminals."""
+    table.padding = (0, 2, 0, 0)
     return table
 
 

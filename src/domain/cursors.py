@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Meta, Struct
-from sqlalchemy import ColumnElement, and_, or_, tuple_
+from sqlalchemy import ColumnElement, Subquery, and_, or_, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from headrace.domain.errors import HeadraceError
@@ -59,6 +59,11 @@ Position = Sequence[Any]
 def newest_first(*columns: InstrumentedAttribute[Any]) -> Order:
     """Return the descending order by *columns*, none of which is ever null."""
     return [SortColumn(column, is_descending=True) for column in columns]
+
+
+def order_on(rows: Subquery, order: Order) -> Order:
+    """Return *order* by the columns of a subquery, which have the same names."""
+    return [SortColumn(rows.c[column.name], column.is_descending, column.nulls_last) for column in order]
 
 
 def encode_cursor(scope: str, position: Position) -> str:

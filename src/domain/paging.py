@@ -5,6 +5,7 @@ millions takes as long as one of thousands.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
@@ -63,12 +64,16 @@ class PageRequest(Struct, frozen=True, kw_only=True):
 
 
 class ListPage(Struct, Generic[T], frozen=True, kw_only=True):
-    """A page of a list. *next* is the cursor of the page behind it, None for the last one."""
+    """A page of a list. *next* is the cursor of the page behind it, None for the last one.
+
+    *looked_back_to*: only the rows created since then were looked at; None: all were.
+    """
 
     items: Sequence[T]
     total: int
     total_is_estimate: bool = False
     next: str | None = None
+    looked_back_to: datetime | None = None
 
     def show(self, view: Callable[[T], Item]) -> "ListPage[Item]":
         """Return the page with each of its items as *view* shows it."""
@@ -77,6 +82,7 @@ class ListPage(Struct, Generic[T], frozen=True, kw_only=True):
             total=self.total,
             total_is_estimate=self.total_is_estimate,
             next=self.next,
+            looked_back_to=self.looked_back_to,
         )
 
 

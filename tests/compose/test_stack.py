@@ -1,17 +1,53 @@
 """The service of compose.yaml starts, scales, loses containers, is replaced under load, keeps its data."""
 
 import itertools
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from headrace_client import Client, Event, HeadraceClientError
-from support.containers import SERVICES, Stack
+from support.containers import SERVICES, NoEngineError, Stack, find_engine, open_stack
 from support.patience import PATIENCE_SECONDS
 
 # Docker Hub's python:3.13-slim has at most 125 MB, and the image is to have 250 MB at most.
 OWN_BYTES = 125_000_000
+
+
+try:
+    ENGINE = find_engine()
+except NoEngineError as error:
+    pytest.skip(f"no containers: {error}", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """The running service. It is started once, and each test leaves it running."""
+    with open_stack(ENGINE, tmp_path_factory.mktemp("compose")) as stack:
+        seconds = stack.up()
+        image, base = stack.sizes()
+        with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            sys.stdout.write(
+                f"\nfrom up to a healthy service: {seconds:.0f} s"
+                f"\nthe image: {image / 1e6:.0f} MB, of which its python image has {base / 1e6:.0f} MB\n"
+            )
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def key(stack: Stack) -> str:
+    """The key of the first admin."""
+    return stack.read_first_key()
+
+
+@pytest.fixture
+def client(stack: Stack, key: str) -> Iterator[Client]:
+    """A client with the key of the first admin."""
+    with Client(stack.url, token=key) as client:
+        yield client
 
 
 def count(client: Client, seconds: int) -> str:

@@ -88,6 +88,16 @@ async def everything(url: str) -> list[str]:
         await pool.close()
 
 
+async def analyzed(url: str) -> set[str]:
+    """Return the tables of which PostgreSQL has statistics."""
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch("SELECT DISTINCT tablename FROM pg_stats WHERE schemaname = 'headrace'")
+        return {row["tablename"] for row in rows}
+    finally:
+        await connection.close()
+
+
 async def schema_text(url: str, written: Backup) -> str:
     """Return the schema as pg_dump writes it, with its functions, triggers and rights."""
     tool = find_tool("pg_dump", int(written.manifest.pg_dump))
@@ -129,6 +139,7 @@ async def test_a_restore_brings_back_rows_files_schema_and_rights(
         (True, f"2 in {target.blob_dir}, none without its bytes")
     ]
     assert (restored.manifest, restored.is_behind) == (written.manifest, False)
+    assert await analyzed(str(target.database_url)) >= {"jobs", "files", "step_runs", "users"}
     assert (written.manifest.jobs, written.manifest.files, written.manifest.file_bytes) == (
         1,
         2,
@@ -471,3 +482,32 @@ async def test_the_password_is_on_no_command_line(
     assert password not in " ".join(map(str, command))
     assert environment["PGPASSWORD"] == password
     assert [name for name in environment if name.startswith("HEADRACE_")] == []
+
+
+async def test_the_commands_say_what_they_did_and_what_was_missing(
+    api: Api, settings: Settings, tmp_path: Path
+) -> None:
+    lost = await upload(api)
+    await upload(api)
+    (path,) = settings.blob_dir.rglob(f"{lost}.*")
+    path.unlink()
+    archive = tmp_path / "backup.tar"
+
+    async with processes.running(settings, "backup", str(archive)) as backup:
+        status = await backup.wait()
+    async with processes.running(settings, "restore", "--check", str(archive)) as checked:
+        check_status = await checked.wait()
+    async with processes.running(settings, "restore", "--check", "--json", str(archive)) as as_json:
+        await as_json.wait()
+    async with processes.running(settings, "restore", str(archive)) as refused:
+        refused_status = await refused.wait()
+
+    assert (status, check_status, refused_status) == (1, 0, 1)
+    assert backup.output.splitlines() == [
+        f"backed up 0 jobs and 2 files (8.0 kB) to {archive}",
+        f"headrace: the store had lost or altered the bytes of 1 file: {lost}; see: headrace doctor --files",
+    ]
+    assert checked.output.startswith(f"{archive} is whole: 0 jobs and 2 files (8.0 kB), made at ")
+    manifest = msgspec.json.decode(as_json.output)
+    assert (manifest["files"], manifest["missing_files"]) == (2, 1)
+    assert "has tables already" in refused.output

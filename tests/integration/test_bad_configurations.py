@@ -20,6 +20,7 @@ from headrace.adapters.connection_counts import OF_A_WORKER, of_an_api
 from headrace.adapters.database import StatementPool
 from headrace.adapters.migrations import AlembicCommands
 from headrace.adapters.server_conditions import ClockOffError, ServerConditions, TooFewConnectionsError
+from headrace.adapters.tracing import tracing
 from headrace.cli.doctor import run_checks
 from headrace.cli.service import ServiceSpec
 from headrace.cli.start_checks import check_start
@@ -90,6 +91,13 @@ def missing_extra(world: World) -> Iterator[None]:
 
 
 @contextmanager
+def missing_tracing(world: World) -> Iterator[None]:
+    world.monkeypatch.setattr(tracing, "_EXPORTER", "opentelemetry.nowhere")
+    world.set_variable("HEADRACE_TRACES", "otlp")
+    yield
+
+
+@contextmanager
 def evicting_redis(world: World) -> Iterator[None]:
     with sync_redis.Redis.from_url(str(world.settings.redis_url)) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
@@ -152,6 +160,7 @@ CASES: Final = [
     (old_schema, start_api, "older than this release needs; run: headrace migrate", None),
     (newer_schema, start_api, "too new for this release .*; install headrace 9.9 or later", None),
     (missing_extra, start_worker, r"HEADRACE_BUNDLED: shootout needs no_such_library: pip install", None),
+    (missing_tracing, start_api, r"HEADRACE_TRACES=otlp needs OpenTelemetry: pip install", None),
     (evicting_redis, start_api, "run: redis-cli CONFIG SET maxmemory-policy noeviction", None),
     (
         wrong_clock,

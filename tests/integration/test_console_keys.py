@@ -89,6 +89,16 @@ async def test_only_the_scope_admin_makes_an_admin(api: Api) -> None:
     assert seen[2]["scopes"] == ["jobs:read"]
 
 
+async def test_an_admin_of_the_command_gets_a_key_for_an_autoscaler(api: Api) -> None:
+    await create_key(api, "operator", ["admin"])
+    _, key = await create_key(api, "operator", ["metrics:read"])
+
+    path = "/api/v1/queues/default/scaling?slots=10"
+    scaling = (await api.http.get(path, headers=bearer(key))).json()
+
+    assert scaling["wanted_workers"] == 0
+
+
 async def test_a_start_warns_while_nobody_can_sign_in(api: Api, settings: Settings) -> None:
     before = await asyncio.to_thread(start_lines, settings)
     await create_key(api, "admin", ["admin"])

@@ -5,7 +5,8 @@ from typing import Any, Final
 import pytest
 
 from headrace.domain import paging
-from headrace.domain.jobs import job_lists
+from headrace.domain.files import repository as file_repository
+from headrace.domain.jobs import job_lists, rare_filters
 from support.harness import Api
 from support.shared_api import SharedApi
 
@@ -55,7 +56,7 @@ async def finish(shared_api: SharedApi, job_ids: list[str], state: str = "succee
 def small_bounds(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Bounds that a few jobs exceed: a window of three jobs, and no filter counts as rare."""
     monkeypatch.setattr(job_lists, "MAX_LOOKED_JOBS", 3)
-    monkeypatch.setattr(job_lists, "MAX_COUNTED", 0)
+    monkeypatch.setattr(rare_filters, "MAX_RARE", 0)
     return monkeypatch
 
 
@@ -95,6 +96,25 @@ async def test_other_lists_have_cursors_as_well(ada: Api, path: str, order_by: s
 
     assert ids(*pages) == ids(await page(ada, path, order_by=order_by))
     assert [len(body["items"]) for body in pages] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("query", [{"search": "txt"}, {"order_by": "name"}, {"order_by": "-size"}])
+async def test_files_that_are_tested_or_sorted_one_by_one_are_the_newest(
+    ada: Api, monkeypatch: pytest.MonkeyPatch, query: dict[str, str]
+) -> None:
+    path, uploaded = "/api/v1/files", []
+    for number in range(5):
+        response = await ada.http.post(path, files={"file": (f"{number}.txt", b"x" * number)})
+        uploaded.append(response.json()["id"])
+    whole = await page(ada, path, **query)
+    monkeypatch.setattr(file_repository, "MAX_LOOKED_FILES", 3)
+
+    newest = await page(ada, path, **query)
+    rest = await page(ada, path, created_before=newest["searched_back_to"], **query)
+
+    assert (sorted(ids(whole)), whole["total"], "searched_back_to" in whole) == (uploaded, 5, False)
+    assert (sorted(ids(newest)), newest["total_is_estimate"]) == (uploaded[2:], True)
+    assert (sorted(ids(rest)), "searched_back_to" in rest) == (uploaded[:2], False)
 
 
 async def test_lists_of_admins_have_cursors_as_well(ada: Api, bob: Api, root: Api) -> None:

@@ -153,13 +153,13 @@ def snake(name: str) -> str:
     return re.sub("[A-Z]", lambda big: "_" + big[0].lower(), name)
 
 
-async def test_a_nested_page_takes_at_most_four_statements(
+async def test_a_nested_page_takes_four_statements_and_its_filter_another(
     filled: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with statements(filled, monkeypatch) as executed:
         response = await ask(filled, NESTED)
 
-    assert len(executed) <= 4, executed
+    assert len(executed) <= 5, executed
     assert "errors" not in response
     jobs = response["data"]["jobs"]
     assert len({job["id"] for job in jobs}) == 20

@@ -14,8 +14,9 @@ from headrace.adapters.database import SESSION, StatementPool
 from headrace.domain import paging
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.database import Row
+from headrace.domain.files import repository as files
 from headrace.domain.files.repository import FileFilter, FileRepository
-from headrace.domain.jobs import job_lists
+from headrace.domain.jobs import job_lists, rare_filters
 from headrace.domain.jobs.filters import JobFilter
 from headrace.domain.jobs.overview import overview_repository
 from headrace.domain.jobs.overview.overview import OverviewFilter
@@ -46,10 +47,11 @@ async def crowded(
     """Many jobs and files of one owner, and bounds that are much smaller than their number."""
     for module, name, value in (
         (paging, "MAX_COUNTED", COUNTED),
-        (job_lists, "MAX_COUNTED", COUNTED),
+        (rare_filters, "MAX_RARE", COUNTED),
         (job_lists, "MAX_LOOKED_JOBS", LOOKED),
+        (files, "MAX_LOOKED_FILES", LOOKED),
         (queues, "MAX_COUNTED", COUNTED),
-        (queues, "MAX_DUE", COUNTED),
+        (queues, "MIN_DUE", COUNTED),
         (queues, "_MAX_OLDEST", COUNTED),
         (statistics, "MAX_COUNTED", COUNTED),
         (statistics, "MAX_MEASURED", COUNTED),
@@ -176,7 +178,7 @@ def _fields(filters: JobFilter) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("reach", [Reach(OWNER), Reach(None)], ids=["an owner", "all users"])
-async def test_the_newest_files_are_read_in_index_order(
+async def test_each_list_of_files_reads_a_bounded_number_of_rows(
     crowded: StatementPool,
     engine: AsyncEngine,
     database_url: str,
@@ -184,8 +186,11 @@ async def test_the_newest_files_are_read_in_index_order(
     reach: Reach,
 ) -> None:
     async with async_sessionmaker(engine)() as session:
-        page = await FileRepository(session).fetch_page(reach, FileFilter(limit=20))
-        await FileRepository(session).fetch_page(reach, FileFilter(limit=20, after=page.next))
+        repository = FileRepository(session)
+        page = await repository.fetch_page(reach, FileFilter(limit=20))
+        await repository.fetch_page(reach, FileFilter(limit=20, after=page.next))
+        for filters in (FileFilter(search="none"), FileFilter(order_by="name"), FileFilter(order_by="-size")):
+            await repository.fetch_page(reach, filters)
 
     assert await rows_read(database_url, statements) == {}
 

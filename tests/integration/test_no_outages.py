@@ -34,9 +34,10 @@ async def test_a_full_pool_is_not_reported(database_url: str) -> None:
     reports: list[Trouble] = []
     pool = await StatementPool.open(database_url, size=1, report=reports.append)
     await pool.fetch("SELECT 1")
-    pool._acquire_seconds = 0.05
     busy = asyncio.create_task(pool.fetch("SELECT pg_sleep(20)"))
     await until(lambda: pool._pool.get_idle_size() == 0)
+    # Only now: asyncpg gives as much time to the return of a connection as to its loan.
+    pool._acquire_seconds = 0.05
     with pytest.raises(PoolFullError, match="all connections of this process"):
         await pool.fetch("SELECT 1")
     await cancel_and_wait([busy])

@@ -189,7 +189,8 @@ async def test_queues_beyond_the_bound_are_estimates(
     ada: Api, root: Api, shared_api: SharedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queues, "MAX_COUNTED", 2)
-    monkeypatch.setattr(queues, "MAX_DUE", 2)
+    monkeypatch.setattr(queues, "MIN_DUE", 2)
+    monkeypatch.setattr(queues, "_COUNTED_WORKERS", 2)
     await submit(ada, 6)
     await shared_api.database.fetch("ANALYZE jobs")
 
@@ -198,8 +199,8 @@ async def test_queues_beyond_the_bound_are_estimates(
         assert queue["queued_is_estimate"]
         assert queue["queued"] >= 3
     scaling = await get(root, "/queues/default/scaling", slots=1)
-    assert scaling["due_is_estimate"]
-    assert scaling["wanted_workers"] == scaling["value"] == scaling["due"] >= 3
+    assert scaling["due_is_minimum"]
+    assert scaling["wanted_workers"] == scaling["value"] == scaling["due"] == 2
 
 
 async def test_scaling_counts_due_and_running_jobs_and_is_zero_for_an_unknown_queue(

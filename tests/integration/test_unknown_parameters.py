@@ -29,7 +29,7 @@ async def test_all_faults_of_a_query_are_in_one_answer(api: Api) -> None:
 
     errors = problem(response, 422, "validation_failed")["errors"]
     assert [error["path"] for error in errors] == ["query.stat", "query.zzz", "query.limit"]
-    assert "there are created_after, created_before" in errors[1]["message"]
+    assert "there are after, created_after, created_before" in errors[1]["message"]
 
 
 async def test_every_route_refuses_an_unknown_parameter(root: Api) -> None:

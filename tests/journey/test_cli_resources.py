@@ -192,3 +192,29 @@ def test_the_completion_script_is_valid_and_completes_commands(shell: str) -> No
         checked = subprocess.run([program, "-n"], input=script.stdout, text=True, timeout=60, check=False)
         assert checked.returncode == 0
     assert words.stdout.split() == ["plain,presets"]
+
+
+def test_status_queues_and_workers_show_what_runs(service: Up) -> None:
+    job = service.submit("ticks", "--params", '{"count": 5000, "interval_ms": 20}')
+    delayed = service.submit("noop", "--run-at", "2100-01-01T00:00:00Z", "--queue", "unserved")
+    with running("watch", job, HEADRACE_URL=service.url) as watching:
+        watching.line("% done")
+        status = shown(service, "status", "--window", "5m")
+        page = done(service, "status")
+        queues, workers = shown(service, "queues"), shown(service, "workers")
+        tables = [service.call("queues"), service.call("workers")]
+        for each in (job, delayed):
+            service.call("cancel", each)
+        watching.wait()
+
+    (unserved,) = [queue for queue in queues if queue["name"] == "unserved"]
+    assert status["stats"]["window_seconds"] == 300
+    assert job in [each["id"] for each in status["running"]]
+    assert job in [each for worker in workers for each in worker["running"]]
+    assert (unserved["queued"], unserved["workers"]) == (1, 0)
+    for words in (" running", "unserved", " ticks", workers[0]["id"], "last failures"):
+        assert words in page
+    assert [table.returncode for table in tables] == [0, 0]
+    assert "unserved" in tables[0].stdout
+    assert workers[0]["id"] in tables[1].stdout
+    assert "window is a time from 1m to 24h" in service.call("status", "--window", "2d").stderr

@@ -19,7 +19,8 @@ from headrace.domain.cursors import (
     encode_cursor,
 )
 from headrace.domain.jobs.filters import JobFilter
-from headrace.domain.jobs.job_lists import SORT_COLUMNS, first_id_at
+from headrace.domain.jobs.id_times import first_id_at
+from headrace.domain.jobs.job_lists import SORT_COLUMNS
 from headrace.domain.jobs.models import Job
 from headrace.domain.jobs.states import JobState
 from headrace.domain.paging import scope_of, sort_order

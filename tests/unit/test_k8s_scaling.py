@@ -1,10 +1,15 @@
 """KEDA scales the workers of deploy/k8s, each queue by itself."""
 
+import re
+
 import kubernetes_validate
 import msgspec
 import pytest
+from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
+from headrace.api.numbers import NumbersController
+from headrace.domain.queues.models import ScalingNumbers
 from support.k8s import (
     DEPLOYMENTS,
     FOLDER,
@@ -104,6 +109,19 @@ def test_keda_asks_for_the_queue_of_its_workers_with_their_number_of_slots(scale
     assert trigger.metadata["authMode"] == "bearer"
     assert f"TriggerAuthentication/{trigger.authentication_ref.name}" in map(name_of, MANIFESTS)
     assert scaled.spec.fallback.replicas <= scaled.spec.max_replica_count
+
+
+def test_the_api_has_the_route_and_the_number_that_keda_asks_for() -> None:
+    handlers = [found for found in vars(NumbersController).values() if isinstance(found, HTTPRouteHandler)]
+    (route,) = (path for found in handlers for path in found.paths if path.endswith("/scaling"))
+    pattern = re.sub(r"\{name:str\}", "[a-z]+", f"http://headrace-api/api/v1{route}")
+
+    for scaled in scaled_objects():
+        (trigger,) = scaled.spec.triggers
+        url, _, query = trigger.metadata["url"].partition("?")
+        assert re.fullmatch(pattern, url)
+        assert re.fullmatch("slots=[0-9]+", query)
+        assert trigger.metadata["valueLocation"] in ScalingNumbers.__struct_fields__
 
 
 def test_keda_reads_its_key_from_a_secret_of_the_operator() -> None:

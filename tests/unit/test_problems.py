@@ -61,7 +61,9 @@ NEVER_RAISED_BY_REQUESTS = {
     "TakenError",
     "TooFewConnectionsError",
     "TooManyRowsError",
+    "TracingNotInstalledError",
     "ToolError",
+    "TracingNotInstalledError",
     "UnguardedRouteError",
     "UnknownKeyError",
 }

@@ -169,10 +169,7 @@ export interface Page<Item> {
   total_is_estimate?: boolean;
   /** The cursor of the page behind this one, to be given as `after`. The last page has none. */
   next?: string;
-}
-
-export interface JobPage extends Page<Job> {
-  /** Only the jobs created since then were looked at. */
+  /** Only the items created since then were looked at. */
   searched_back_to?: string;
 }
 
@@ -227,7 +224,7 @@ export interface Scaling {
   oldest_due_seconds: number;
   slots_per_worker: number;
   wanted_workers: number;
-  due_is_estimate?: boolean;
+  due_is_minimum?: boolean;
 }
 
 export interface Worker {
@@ -476,6 +473,7 @@ export interface JobFilter extends PageFilter {
 export interface FileFilter extends PageFilter {
   job?: string;
   search?: string;
+  created_before?: string;
   order_by?: string;
 }
 
@@ -531,7 +529,7 @@ export class HeadraceClient {
   submitPreset(preset: Reference, options?: JobTerms & KeyOptions): Promise<Job>;
   show(job: Reference, options?: CallOptions): Promise<Job>;
   /** List jobs, newest first by default. */
-  jobs(filter?: JobFilter): Promise<JobPage>;
+  jobs(filter?: JobFilter): Promise<Page<Job>>;
   /** Change tags or meta, or pin the job with `keep`. Absent fields stay; a null in `meta` removes its key. */
   change(job: Reference, changes: { tags?: string[]; meta?: object; keep?: boolean } & CallOptions): Promise<Job>;
   /** Delete a job that has ended, with its history and files. */

@@ -64,6 +64,9 @@ class FactsExporter(Collector):
         if not self._scrapes.are_recent:
             return 0
         began = self._clock()
+        if began >= self._held_until:
+            # If the lease comes back, facts from before must not.
+            self._newest, self._collected_at = None, float("-inf")
         if not await self._lease.acquire():
             self._held_until = float("-inf")
             return 0

@@ -46,7 +46,12 @@ BODIES: Final[dict[str, dict[str, Schema]]] = {
     "queryGraph": {"the newest jobs": {"query": "{ jobs(limit: 5) { id state steps { name state } } }"}},
     "refreshSession": {"another program's": {"refresh_token": "the refresh token of the session"}},
 }
-_PATH_PARAMETERS: Final = {"name": "ticks", "provider": "github", "tone_id": 1}
+_PATH_PARAMETERS: Final = {
+    "name": "ticks",
+    "showScaling.name": "default",
+    "provider": "github",
+    "tone_id": 1,
+}
 
 
 def add_examples(operation: Schema) -> None:
@@ -56,5 +61,7 @@ def add_examples(operation: Schema) -> None:
         for content in operation["requestBody"]["content"].values():
             content["examples"] = {name: {"value": value} for name, value in bodies.items()}
     for parameter in operation.get("parameters", []):
-        if parameter["in"] == "path" and parameter["name"] in _PATH_PARAMETERS:
-            parameter["example"] = _PATH_PARAMETERS[parameter["name"]]
+        names = f"{operation['operationId']}.{parameter['name']}", parameter["name"]
+        known = [_PATH_PARAMETERS[name] for name in names if name in _PATH_PARAMETERS]
+        if parameter["in"] == "path" and known:
+            parameter["example"] = known[0]

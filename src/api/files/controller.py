@@ -26,6 +26,7 @@ from headrace.api.files.schemas import FileView, PatchFile
 from headrace.api.middleware.request_bodies import VALUE_BODY
 from headrace.api.query_params import IdText, Search, parse_after, parse_order_by, parse_uuid, sort_options
 from headrace.api.schemas import After, Limit, Offset, Page, Reference, page_view
+from headrace.api.timestamps import TimestampText, parse_timestamp
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.files.models import File
@@ -83,15 +84,21 @@ class FileController(Controller):
         file_service: NamedDependency[FileService],
         job: IdText = None,
         search: Search = None,
+        created_before: TimestampText = None,
         order_by: Annotated[str, QueryParameter(enum=sort_options(SORT_COLUMNS))] = "-created_at",
         limit: Limit = 100,
         offset: Offset = 0,
         after: After = None,
     ) -> Page[FileView]:
-        """The caller's uploads and the outputs of the caller's jobs. *search* finds a part of the name."""
+        """The caller's uploads and the outputs of the caller's jobs. *search* finds a part of the name.
+
+        A search, and an order by name or size, look at the newest 50,000 files. If there are more,
+        `searched_back_to` says how far they looked; `created_before` continues from there.
+        """
         filters = FileFilter(
             job_id=parse_uuid("job", job),
             search=search or None,
+            created_before=parse_timestamp(created_before, "query.created_before"),
             order_by=parse_order_by(order_by, SORT_COLUMNS),
             limit=limit,
             offset=offset,

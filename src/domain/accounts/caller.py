@@ -1,7 +1,7 @@
 """The caller of a request: its identity, its rights, and the credential that proved them. Pure."""
 
 from datetime import datetime
-from typing import Final, Literal
+from typing import Literal
 from uuid import UUID
 
 from msgspec import Struct
@@ -13,9 +13,6 @@ from headrace.domain.errors import HeadraceError
 
 Refusal = Literal["token_missing", "token_expired", "token_invalid"]
 Credential = Literal["local", "proxy", "session", "api_key", "job_token"]
-
-
-_NUMBERS_OF_ALL: Final = frozenset({Scope.ADMIN, Scope.METRICS_READ})
 
 
 class UnauthenticatedError(HeadraceError):
@@ -64,7 +61,7 @@ class CurrentUser(Struct, frozen=True, kw_only=True):
     @property
     def numbers_of(self) -> UUID | None:
         """The user whose jobs the caller's numbers count; None: those of all users."""
-        return None if self.is_admin and self.scopes & _NUMBERS_OF_ALL else self.id
+        return None if self.rights & ADMIN_SCOPES else self.id
 
     @property
     def own(self) -> Reach:
@@ -89,8 +86,6 @@ class CurrentUser(Struct, frozen=True, kw_only=True):
         Raises:
             ForbiddenError: the caller does not have it.
         """
-        if scope is Scope.METRICS_READ and self.numbers_of is not None:
-            raise ForbiddenError("only an admin may do that, or its key with the scope metrics:read")
         if scope is Scope.ADMIN and not self.acts_as_admin:
             raise ForbiddenError("only an admin may do that")
         if scope in ADMIN_SCOPES and not self.is_admin:

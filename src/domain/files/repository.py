@@ -1,22 +1,32 @@
 """Queries about files."""
 
-from typing import Final
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from msgspec.structs import replace
+from sqlalchemy import ColumnElement, delete, select
 
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import Session
+from headrace.domain.cursors import Order, behind, decode_cursor, order_on
 from headrace.domain.files.models import File
 from headrace.domain.paging import (
     ListPage,
     PageRequest,
     SortColumns,
+    check_offset,
     fetch_objects,
+    fetch_rows,
+    page_of,
     scope_of,
     sort_order,
     substring_pattern,
 )
+
+MAX_LOOKED_FILES: Final = 50_000
+_NEWEST_FIRST: Final = (File.created_at.desc(), File.id.desc())
 
 SORT_COLUMNS: Final[SortColumns] = {"created_at": File.created_at, "name": File.name, "size": File.size}
 
@@ -26,6 +36,7 @@ class FileFilter(PageRequest, frozen=True, kw_only=True):
 
     job_id: UUID | None = None
     search: str | None = None
+    created_before: datetime | None = None
     order_by: str = "-created_at"
 
 
@@ -43,20 +54,63 @@ class FileRepository:
         return (await self._session.execute(statement)).scalar_one_or_none()
 
     async def fetch_page(self, reach: Reach, filters: FileFilter) -> ListPage[File]:
-        """Fetch a page of the matching files, and count all of them."""
+        """Fetch a page of the matching files, and count all of them.
+
+        A search, or an order that has no index, looks at the newest `MAX_LOOKED_FILES` only.
+        """
         conditions = reach.within(File.owner_id, File.job_id)
         if filters.job_id is not None:
             conditions.append(File.job_id == filters.job_id)
-        if filters.search is not None:
-            conditions.append(File.name.ilike(substring_pattern(filters.search), escape="\\"))
+        if filters.created_before is not None:
+            conditions.append(File.created_at < filters.created_before)
+        order = sort_order(SORT_COLUMNS, filters.order_by, File.id)
+        scope = scope_of("files", reach.owner_id, filters)
+        is_tested = filters.search is not None or filters.order_by.removeprefix("-") != "created_at"
+        if is_tested and (looked_back_to := await self._window_end(conditions)) is not None:
+            page = await self._fetch_from_window(conditions, filters, order, scope)
+            return replace(page, looked_back_to=looked_back_to)
         return await fetch_objects(
             self._session,
-            select(File).where(*conditions),
-            order=sort_order(SORT_COLUMNS, filters.order_by, File.id),
+            select(File).where(*conditions, *_search(File.name, filters)),
+            order=order,
             page=filters,
-            scope=scope_of("files", reach.owner_id, filters),
+            scope=scope,
             large=[File.meta],
         )
+
+    async def _window_end(self, conditions: Sequence[ColumnElement[bool]]) -> datetime | None:
+        """Return the time before which files are not in the window; None if all are."""
+        newest = select(File.created_at).where(*conditions).order_by(*_NEWEST_FIRST)
+        beyond = (await self._session.execute(newest.offset(MAX_LOOKED_FILES).limit(1))).scalar_one_or_none()
+        # Files of the same moment may be on both sides.
+        return None if beyond is None else beyond + timedelta(microseconds=1)
+
+    async def _fetch_from_window(
+        self, conditions: Sequence[ColumnElement[bool]], filters: FileFilter, order: Order, scope: str
+    ) -> ListPage[File]:
+        """Fetch a page of those of the newest files that match."""
+        check_offset(filters.offset)
+        newest = select(File.id, *SORT_COLUMNS.values()).where(*conditions).order_by(*_NEWEST_FIRST)
+        window = newest.limit(MAX_LOOKED_FILES).subquery()
+        matching, window_order = select(window.c.id), order_on(window, order)
+        matching = matching.where(*_search(window.c.name, filters))
+        rows = matching
+        if filters.after is not None:
+            rows = rows.where(behind(window_order, decode_cursor(scope, filters.after, order)))
+        rows = rows.order_by(*(column.ordered for column in window_order))
+        rows = rows.limit(filters.limit + 1).offset(filters.offset)
+        files, total = await fetch_rows(
+            self._session,
+            select(File)
+            .where(File.id.in_(rows.subquery().select()))
+            .order_by(*(column.ordered for column in order)),
+            counted=matching,
+            estimated=select(File).where(*conditions, *_search(File.name, filters)),
+            is_whole=False,
+            order=order,
+            large=[File.meta],
+        )
+        return page_of([row[0] for row in files], total, order=order, limit=filters.limit, scope=scope)
 
     async def insert(self, file: File) -> None:
         """Insert a file, and read it back as PostgreSQL keeps it."""
@@ -67,3 +121,9 @@ class FileRepository:
     async def delete(self, file: File) -> None:
         """Delete the row. A trigger records that the bytes must be removed."""
         await self._session.execute(delete(File).where(File.id == file.id))
+
+
+def _search(name: Any, filters: FileFilter) -> list[ColumnElement[bool]]:
+    if filters.search is None:
+        return []
+    return [name.ilike(substring_pattern(filters.search), escape="\\")]

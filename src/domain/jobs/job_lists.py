@@ -20,23 +20,22 @@ from sqlalchemy import (
     Subquery,
     Uuid,
     any_,
-    case,
     func,
     literal,
     literal_column,
     select,
-    text,
     union_all,
 )
 
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import Session
-from headrace.domain.cursors import Order, Position, SortColumn, behind
-from headrace.domain.jobs.claim_rules import IS_SUSPECT_SQL, MAY_BE_CLAIMED_SQL
+from headrace.domain.cursors import Order, Position, SortColumn, behind, order_on
 from headrace.domain.jobs.filters import JobFilter
+from headrace.domain.jobs.id_times import MAX_CLOCK_SKEW, first_id_at
 from headrace.domain.jobs.models import Job
+from headrace.domain.jobs.rare_filters import look_up
 from headrace.domain.jobs.states import FINAL_STATES, JobState
-from headrace.domain.paging import MAX_COUNTED, SortColumns, sort_order
+from headrace.domain.paging import SortColumns, sort_order
 from headrace.domain.tags.models import JOB_TAGS, Tag
 
 MAX_LOOKED_JOBS: Final = 50_000
@@ -49,7 +48,6 @@ SORT_COLUMNS: Final[SortColumns] = {
     "finished_at": Job.finished_at,
 }
 
-MAX_CLOCK_SKEW: Final = timedelta(minutes=1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _COLUMNS: Final = (
     Job.id,
@@ -63,11 +61,6 @@ _COLUMNS: Final = (
     Job.priority,
     Job.finished_at,
 )
-# PostgreSQL proves that a partial index serves these only if the state is a literal.
-_UNFINISHED: Final = {
-    JobState.QUEUED: (text(MAY_BE_CLAIMED_SQL), text(f"state = 'queued' AND {IS_SUSPECT_SQL}")),
-    JobState.RUNNING: (text("state = 'running'"),),
-}
 
 
 _HasTag = Callable[[Any, str, Reach], ColumnElement[bool]]
@@ -104,7 +97,7 @@ class JobLists(Struct, frozen=True):
         lists = cls(session, reach, filters)
         if filters.found is not None or lists._is_served_by_index or lists._merges_states:
             return lists
-        found = await _look_up(session, reach, filters)
+        found = await look_up(session, reach, filters)
         return lists if found is None else cls(session, reach, replace(filters, found=found))
 
     @property
@@ -163,8 +156,13 @@ class JobLists(Struct, frozen=True):
 
     def _select_all(self, position: Position | None) -> JobSelection:
         matching = select(Job).where(*self._indexed(), *self._others(Job, _has_tag))
-        ids = self._cut(matching, self.order, position).with_only_columns(Job.id)
-        return JobSelection(ids, matching, matching)
+        if self.filters.found is None:
+            ids = self._cut(matching, self.order, position).with_only_columns(Job.id)
+            return JobSelection(ids, matching, matching)
+        # The LIMIT keeps PostgreSQL from looking for these jobs in the order of the list, among all others.
+        found = matching.with_only_columns(*_COLUMNS).limit(len(self.filters.found)).subquery()
+        ids = self._cut(select(found.c.id), order_on(found, self.order), position)
+        return JobSelection(ids, select(found.c.id), matching)
 
     def _select_by_state(self, position: Position | None) -> JobSelection:
         """Merge the pages of each state, each of which is in the order of an index."""
@@ -175,7 +173,7 @@ class JobLists(Struct, frozen=True):
             part = part if position is None else part.where(behind(self.order, position))
             parts.append(select(part.order_by(*_elements(self.order)).limit(rows).subquery()))
         merged = union_all(*parts).subquery()
-        order = _on(merged, self.order)
+        order = order_on(merged, self.order)
         ids = select(merged.c.id).order_by(*_elements(order)).limit(self.filters.limit + 1)
         counted = select(Job).where(*self._indexed(), *self._others(Job, _has_tag))
         return JobSelection(ids.offset(self.filters.offset), counted, counted)
@@ -184,7 +182,7 @@ class JobLists(Struct, frozen=True):
         start = position if self._follows_index else None
         window = self._window(start)
         matching = select(window.c.id).where(*self._others(window.c, _is_tagged))
-        order = _on(window, self.order)
+        order = order_on(window, self.order)
         ids = self._cut(matching, order, None if self._follows_index else position)
         whole = self._window(None) if start is not None else window
         counted = select(whole.c.id).where(*self._others(whole.c, _is_tagged))
@@ -274,19 +272,8 @@ class JobLists(Struct, frozen=True):
             yield has_tag(jobs.id, filters.tag, self.reach)
 
 
-def first_id_at(moment: datetime) -> UUID:
-    """Return the least UUID of version 7 that is made at *moment*."""
-    milliseconds = max(int(moment.timestamp() * 1000), 0)
-    return UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62))
-
-
 def _elements(order: Order) -> list[ColumnElement[Any]]:
     return [column.ordered for column in order]
-
-
-def _on(rows: Subquery, order: Order) -> Order:
-    """Return *order* by the columns of a subquery."""
-    return [SortColumn(rows.c[column.name], column.is_descending, column.nulls_last) for column in order]
 
 
 def _has_tag(job_id: Any, tag: str, reach: Reach) -> ColumnElement[bool]:
@@ -306,31 +293,3 @@ def _is_tagged(job_id: Any, tag: str, reach: Reach) -> ColumnElement[bool]:
     )
     links = links.where(JOB_TAGS.c.job_id == job_id, Tag.name == tag, *reach.within(Tag.owner_id))
     return func.coalesce(links.limit(1).scalar_subquery(), literal_column("false"))
-
-
-async def _look_up(session: Session, reach: Reach, filters: JobFilter) -> Sequence[UUID] | None:
-    """Return the jobs that match one of the filters, if these are few; None: none of the filters is rare."""
-    for candidates in _candidates(reach, filters):
-        rows = candidates.limit(MAX_COUNTED + 1).subquery()
-        ids = case((func.count() <= MAX_COUNTED, func.array_agg(rows.c.id)))
-        count, found = (await session.execute(select(func.count(), ids).select_from(rows))).one()
-        if count <= MAX_COUNTED:
-            return tuple(found or ())
-    return None
-
-
-def _candidates(reach: Reach, filters: JobFilter) -> Iterator[Select[Any]]:
-    """Yield for each filter that has an index a select of the ids of its jobs, whosesoever they are."""
-    if filters.preset_id is not None:
-        yield select(Job.id).where(Job.preset_id == filters.preset_id)
-    if filters.tag is not None:
-        tags = select(Tag.id).where(Tag.name == filters.tag, *reach.within(Tag.owner_id))
-        yield select(JOB_TAGS.c.job_id.label("id")).where(JOB_TAGS.c.tag_id.in_(tags))
-    if filters.states and filters.states <= _UNFINISHED.keys():
-        conditions = [condition for state in filters.states for condition in _UNFINISHED[JobState(state)]]
-        parts = [
-            select(Job.id).where(condition).limit(MAX_COUNTED + 1).subquery() for condition in conditions
-        ]
-        yield select(union_all(*(select(part.c.id) for part in parts)).subquery().c.id)
-    if filters.pipeline is not None:
-        yield select(Job.id).where(Job.pipeline == filters.pipeline)

@@ -67,12 +67,6 @@ _CANCEL: Final = _change_and_log(
 _REQUEST_CANCEL: Final = _change_and_log("cancel_requested_at = statement_timestamp()")
 
 
-class JobListPage(ListPage[Job], frozen=True, kw_only=True):
-    """A page of jobs. *looked_back_to*: only the jobs created since then were looked at; None: all were."""
-
-    looked_back_to: datetime | None = None
-
-
 class JobRepository:
     """Reads take a `Reach`; writes are for a job that was fetched and locked within it."""
 
@@ -118,7 +112,7 @@ class JobRepository:
         )
         return list(result.scalars())
 
-    async def fetch_page(self, reach: Reach, filters: JobFilter) -> JobListPage:
+    async def fetch_page(self, reach: Reach, filters: JobFilter) -> ListPage[Job]:
         """Return a page in a stable order, and how many jobs match in all.
 
         Large values are `OMITTED`, and those that follow many others.
@@ -222,13 +216,13 @@ def _job_within(reach: Reach, job_id: UUID) -> Select[tuple[Job]]:
     return select(Job).where(Job.id == job_id, *reach.within(Job.owner_id, Job.id))
 
 
-def _with_reach(page: ListPage[Job], selection: JobSelection, scope: str) -> JobListPage:
+def _with_reach(page: ListPage[Job], selection: JobSelection, scope: str) -> ListPage[Job]:
     """Add how far the list looked. A page that its window could not fill goes on behind the window."""
     is_cut = page.next is None or selection.resume_at is None
     cursor = page.next
     if cursor is None and selection.resume_at is not None:
         cursor = encode_cursor(scope, selection.resume_at)
-    return JobListPage(
+    return ListPage(
         items=page.items,
         total=page.total,
         total_is_estimate=page.total_is_estimate,

@@ -12,7 +12,7 @@ from headrace.domain.accounts.reach import Reach
 from headrace.domain.database import Database, TimeLimitError
 from headrace.domain.jobs.errors import SearchTimeLimitError
 from headrace.domain.jobs.filters import JobFilter
-from headrace.domain.jobs.job_lists import MAX_CLOCK_SKEW, first_id_at
+from headrace.domain.jobs.id_times import MAX_CLOCK_SKEW, first_id_at
 from headrace.domain.paging import substring_pattern
 
 SEARCH_SECONDS: Final = 1.5

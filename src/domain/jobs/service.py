@@ -15,11 +15,12 @@ from headrace.domain.jobs.claim_rules import due_order
 from headrace.domain.jobs.errors import JobNotFinalError, JobNotFoundError
 from headrace.domain.jobs.filters import Include, JobFilter
 from headrace.domain.jobs.models import Job, StepRun
-from headrace.domain.jobs.repository import VALUES, JobListPage, JobRepository
+from headrace.domain.jobs.repository import VALUES, JobRepository
 from headrace.domain.jobs.states import IllegalTransitionError, JobState, move
 from headrace.domain.jobs.step_order import in_graph_order
 from headrace.domain.jobs.waiting import why_queued
 from headrace.domain.json_limits import check_size
+from headrace.domain.paging import ListPage
 from headrace.domain.pipelines.repository import PipelineRepository
 from headrace.domain.pipelines.versions import version_key
 from headrace.domain.quotas.places import require_place
@@ -61,7 +62,7 @@ class JobService:
         """Return those of the jobs that exist within reach and have no large values, in no order."""
         return await self._jobs.fetch_many(job_ids, reach)
 
-    async def get_page(self, reach: Reach, filters: JobFilter) -> JobListPage:
+    async def get_page(self, reach: Reach, filters: JobFilter) -> ListPage[Job]:
         """Return a page of the jobs that match, and how many match in all."""
         return await self._jobs.fetch_page(reach, filters)
 

@@ -131,13 +131,11 @@ FROM (
 # $1: the owner, or null for all jobs. $2: how many jobs are read.
 RUNNING: Final = """
 SELECT queue AS name, count(*)::int AS running FROM (
-    SELECT queue, owner_id FROM jobs WHERE state = 'running' LIMIT $2
-) running WHERE $1::uuid IS NULL OR owner_id = $1 GROUP BY queue
+    SELECT queue FROM jobs WHERE state = 'running' AND ($1::uuid IS NULL OR owner_id = $1) LIMIT $2
+) running GROUP BY queue
 """
 
 ESTIMATE: Final = f"EXPLAIN (FORMAT JSON) SELECT 1 FROM jobs WHERE {MAY_BE_CLAIMED_SQL} AND queue = $1"  # noqa: S608
-# Jobs that were not delayed are due. PostgreSQL has statistics about this expression, since it is indexed.
-ESTIMATE_OF_DUE: Final = f"{ESTIMATE} AND {HEAD_START_SQL} = 0"
 ESTIMATE_OF_OWNER: Final = """
 EXPLAIN (FORMAT JSON) SELECT 1 FROM jobs WHERE owner_id = $1 AND state = 'queued'
 """

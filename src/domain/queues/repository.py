@@ -12,8 +12,10 @@ from headrace.domain.queues.models import QueueNumbers, ScalingNumbers, wanted_w
 
 MAX_QUEUES: Final = 1_000
 MAX_COUNTED: Final = 10_000
-MAX_DUE: Final = 5_000
-"""Up to so many due jobs are counted for autoscalers, which ask often."""
+MIN_DUE: Final = 1_000
+"""At least so many due jobs are counted for autoscalers, which ask often."""
+# For an autoscaler, as many due jobs are counted as so many workers run.
+_COUNTED_WORKERS: Final = 100
 _MAX_COUNTED_IN_ALL: Final = 50_000
 _MIN_COUNTED: Final = 100
 # A plan for an estimate takes about a millisecond.
@@ -63,10 +65,9 @@ class QueueRepository:
 
     async def fetch_scaling(self, queue: str, slots: int) -> ScalingNumbers:
         """Return the numbers of one queue for an autoscaler whose workers have so many *slots*."""
-        (row,) = await self._database.fetch(queue_sql.SCALING, [queue], MAX_DUE + 1, _MAX_OLDEST)
-        due, is_estimate = row["due"] + row["suspects"], row["due"] > MAX_DUE
-        if is_estimate:
-            due = max(due, planned_rows(await self._database.fetch(queue_sql.ESTIMATE_OF_DUE, queue)))
+        most = min(max(_COUNTED_WORKERS * slots, MIN_DUE), MAX_COUNTED)
+        (row,) = await self._database.fetch(queue_sql.SCALING, [queue], most, _MAX_OLDEST)
+        due = row["due"] + row["suspects"]
         wanted = wanted_workers(due, row["running"], slots)
         return ScalingNumbers(
             value=wanted,
@@ -77,7 +78,7 @@ class QueueRepository:
             oldest_due_seconds=max(row["oldest_due_seconds"], 0.0),
             slots_per_worker=slots,
             wanted_workers=wanted,
-            due_is_estimate=is_estimate,
+            due_is_minimum=row["due"] >= most,
         )
 
     async def _fetch_running(self, owner_id: UUID | None) -> Mapping[str, int]:

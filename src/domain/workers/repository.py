@@ -22,8 +22,8 @@ WHERE last_seen_at > statement_timestamp() - $1::interval ORDER BY id LIMIT $2
 # $1: the owner, or null for all jobs.
 _RUNNING: Final = """
 SELECT id, lease_owner FROM (
-    SELECT id, lease_owner, owner_id FROM jobs WHERE state = 'running' LIMIT $2
-) running WHERE $1::uuid IS NULL OR owner_id = $1 ORDER BY id
+    SELECT id, lease_owner FROM jobs WHERE state = 'running' AND ($1::uuid IS NULL OR owner_id = $1) LIMIT $2
+) running ORDER BY id
 """
 
 

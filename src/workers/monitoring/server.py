@@ -53,7 +53,7 @@ class MonitoringServer:
         self._address = (host, port)
         self._pages = pages
         self._retry_seconds = retry_seconds
-        # Pages of strangers may know a name for this machine, so a browser's requests are told by their name.
+        # A stranger's page can use a name of its own for this machine, so on loopback names are refused.
         self._is_private = _is_loopback(host)
         self._connections: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()

@@ -84,7 +84,7 @@ class WorkerMonitoring:
         try:
             yield
         finally:
-            server.stop()
+            await asyncio.to_thread(server.stop)
             await cancel_and_wait(loops)
             await exporter.release()
             await facts_pool.close()

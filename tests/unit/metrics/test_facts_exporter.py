@@ -103,6 +103,24 @@ async def test_the_facts_end_when_another_process_has_the_lease_and_when_it_is_r
     assert (lost, regained, world.exporter.facts(), world.is_holder) == (None, FACTS, None, False)
 
 
+async def test_facts_from_before_a_lost_lease_do_not_come_back_with_it() -> None:
+    world = World()
+    await world.tick()
+    world.now += 60.0
+    world.scrapes.note()
+    seen: list[DatabaseFacts | None] = []
+
+    async def fetch_while_looking() -> DatabaseFacts:
+        seen.append(world.exporter.facts())
+        return FACTS
+
+    world.fetch = fetch_while_looking  # type: ignore[method-assign]
+    await world.tick()
+
+    assert seen == [None]
+    assert world.exporter.facts() == FACTS
+
+
 @pytest.mark.parametrize("error", [DatabaseAwayError("x"), TimeLimitError("x")])
 async def test_facts_that_could_not_be_counted_are_not_replaced_by_old_ones(error: Exception) -> None:
     world = World()

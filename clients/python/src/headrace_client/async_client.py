@@ -26,7 +26,7 @@ from headrace_client.files import CHUNK_BYTES, atomic_target
 from headrace_client.position import JobsPosition, Position
 from headrace_client.references import Reference, id_of
 from headrace_client.tries import Tries
-from headrace_client.views import Job, JobPage, Page, StepRun, StoredFile
+from headrace_client.views import Job, Page, StepRun, StoredFile
 
 T = TypeVar("T")
 
@@ -145,7 +145,7 @@ class AsyncClient(AsyncResources):
         """Fetch one job."""
         return await self._send(calls.show(job))
 
-    async def jobs(self, **filters: Unpack[JobFilter]) -> JobPage:
+    async def jobs(self, **filters: Unpack[JobFilter]) -> Page[Job]:
         """List jobs, newest first by default."""
         return await self._send(calls.jobs(filters))
 

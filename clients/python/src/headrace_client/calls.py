@@ -13,7 +13,7 @@ from msgspec import Struct
 from headrace_client.address import API
 from headrace_client.frames import AnyEvent, read_frame
 from headrace_client.references import Reference, id_of
-from headrace_client.views import Job, JobPage, Page, StepRun, StoredFile
+from headrace_client.views import Job, Page, StepRun, StoredFile
 
 T = TypeVar("T")
 
@@ -75,6 +75,7 @@ class FileFilter(TypedDict, total=False):
 
     job: UUID | str
     search: str
+    created_before: datetime
     order_by: str
     limit: int
     offset: int
@@ -111,7 +112,7 @@ class _RawEventPage(Struct):
 
 
 read_job: Final = msgspec.json.Decoder(Job).decode
-_read_jobs: Final = msgspec.json.Decoder(JobPage).decode
+_read_jobs: Final = msgspec.json.Decoder(Page[Job]).decode
 _read_batch: Final = msgspec.json.Decoder(_Items[Job]).decode
 _read_file: Final = msgspec.json.Decoder(StoredFile).decode
 _read_files: Final = msgspec.json.Decoder(Page[StoredFile]).decode
@@ -159,7 +160,7 @@ def show(job: Reference) -> Call[Job]:
     return Call(method="GET", path=path_of("jobs", job), read=read_job, is_repeatable=True)
 
 
-def jobs(filters: JobFilter) -> Call[JobPage]:
+def jobs(filters: JobFilter) -> Call[Page[Job]]:
     return Call(method="GET", path="/jobs", read=_read_jobs, is_repeatable=True, params=query_of(filters))
 
 

@@ -24,7 +24,7 @@ from headrace_client.position import JobsPosition, Position
 from headrace_client.references import Reference, id_of
 from headrace_client.resources import Resources
 from headrace_client.tries import Tries
-from headrace_client.views import Job, JobPage, Page, StepRun, StoredFile
+from headrace_client.views import Job, Page, StepRun, StoredFile
 from headrace_client.watch import JobsWatch, Watch
 
 T = TypeVar("T")
@@ -141,7 +141,7 @@ class Client(Resources):
         """Fetch one job."""
         return self._send(calls.show(job))
 
-    def jobs(self, **filters: Unpack[JobFilter]) -> JobPage:
+    def jobs(self, **filters: Unpack[JobFilter]) -> Page[Job]:
         """List jobs, newest first by default."""
         return self._send(calls.jobs(filters))
 

@@ -253,7 +253,10 @@ class Queue(Struct, frozen=True, kw_only=True):
 
 
 class Scaling(Struct, frozen=True, kw_only=True):
-    """How many workers a queue needs. *gated*: due jobs that no worker may start."""
+    """How many workers a queue needs. *gated*: due jobs that no worker may start.
+
+    *due_is_minimum*: there are more due jobs, which were not counted.
+    """
 
     value: int
     due: int
@@ -263,7 +266,7 @@ class Scaling(Struct, frozen=True, kw_only=True):
     oldest_due_seconds: float
     slots_per_worker: int
     wanted_workers: int
-    due_is_estimate: bool = False
+    due_is_minimum: bool = False
 
 
 class Worker(Struct, frozen=True, kw_only=True):
@@ -282,6 +285,7 @@ class Page(Struct, Generic[T], frozen=True, kw_only=True):
 
     *next* is the cursor of the page behind it, to be given as *after*; None for the last page.
     *total_is_estimate*: there are more than 10,000 items, and *total* is an estimate.
+    *searched_back_to*: only the items created since then were looked at; None: all were.
     """
 
     items: Sequence[T]
@@ -290,12 +294,4 @@ class Page(Struct, Generic[T], frozen=True, kw_only=True):
     offset: int
     total_is_estimate: bool = False
     next: str | None = None
-
-
-class JobPage(Page[Job], frozen=True, kw_only=True):
-    """One page of jobs.
-
-    *searched_back_to*: only the jobs created since then were looked at; None: all were.
-    """
-
     searched_back_to: datetime | None = None
