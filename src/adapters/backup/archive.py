@@ -176,7 +176,7 @@ def new_archive(path: Path) -> Iterator[ArchiveWriter]:
 
 
 def _rename_to_free(draft: Path, path: Path) -> None:
-    """Rename *draft* unless there is a file at *path*. Not every disk has hard links, which would do it too."""
+    """Rename *draft* unless there is a file at *path*. Some disks have no hard links, which would do it."""
     try:
         open_private(path, "xb").close()
     except FileExistsError as error:

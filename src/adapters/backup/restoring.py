@@ -136,7 +136,7 @@ class DatabaseRestore:
 
     @asynccontextmanager
     async def _filled(self, name: str) -> AsyncIterator[None]:
-        """Have a schema without tables for the block. After a failure, it is absent or without tables again."""
+        """Have a schema without tables for the block. A failure takes back what has been added to it."""
         is_new = await self._connection.fetchval("SELECT to_regnamespace($1) IS NULL", name)
         before = set(await self._connection.fetch(_OBJECTS, name))
         if is_new:
