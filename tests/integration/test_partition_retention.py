@@ -94,7 +94,7 @@ async def test_a_pinned_job_keeps_its_partition_and_doctor_names_it(
     assert lasting == []
     (named,) = [finding.text for finding in findings if "2030_03" in finding.text]
     assert named.startswith("job_changes_2030_03 (")
-    assert "it has events of 1 jobs that are pinned, unfinished or not pruned yet" in named
+    assert "it has events of 1 job that is pinned, unfinished or not pruned yet" in named
     assert named.endswith(f"such as {pinned}")
     assert await partitions(ready) == ["06", "07", "08", "09"]
 
