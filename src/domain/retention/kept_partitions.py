@@ -31,11 +31,8 @@ class KeptPartition(Struct, frozen=True):
     first: UUID
 
     def __str__(self) -> str:
-        jobs = (
-            f"{self.jobs} or more jobs that are" if self.jobs == _MAX_JOBS else f"{self.jobs} jobs that are"
-        )
-        if self.jobs == 1:
-            jobs = "1 job that is"
+        count = f"{self.jobs} or more" if self.jobs == _MAX_JOBS else str(self.jobs)
+        jobs = "1 job that is" if self.jobs == 1 else f"{count} jobs that are"
         return (
             f"{self.name} ({self.bytes / 1e6:.1f} MB) is past every term and stays: it has events of {jobs}"
             f" pinned, unfinished or not pruned yet, such as {self.first}"
