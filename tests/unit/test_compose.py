@@ -273,7 +273,7 @@ def test_a_secret_that_is_gone_is_removed_from_its_readers_as_well(secrets: Path
     program = ROOT / "deploy" / "container" / "headrace-secrets"
     folder = tmp_path / "reader"
     folder.mkdir()
-    command = ["bash", program, secrets, f"{folder} {os.getuid()} redis_password grafana_password"]
+    command = ["bash", str(program), str(secrets), f"{folder} {os.getuid()} redis_password grafana_password"]
 
     subprocess.run(command, check=True, timeout=60)
     first = {file.name for file in folder.iterdir()}
