@@ -21,10 +21,17 @@ from headrace.adapters.backup.archive import (
     opened_archive,
 )
 from headrace.adapters.backup.restoring import DatabaseNotEmptyError, ServiceRunsError
-from headrace.adapters.backup.snapshot import AnotherBackupError, NothingToBackUpError, open_snapshot
+from headrace.adapters.backup.snapshot import (
+    SESSION,
+    AnotherBackupError,
+    NothingToBackUpError,
+    connected,
+    open_snapshot,
+)
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
 from headrace.adapters.migrations import AlembicCommands
+from headrace.adapters.postgres_connector import PostgresConnector
 from headrace.adapters.servers import Servers, client_tools
 from headrace.adapters.servers.client_tools import ClientTool, RunningTool, ToolError, find_tool
 from headrace.cli import restore
@@ -386,6 +393,20 @@ async def test_a_restore_into_an_empty_database_that_fails_leaves_it_empty(
     await put_back(target, written.path)
 
     assert (schema, left) == (exists, ["headrace.own()"] if exists else [])
+
+
+async def test_a_session_of_a_backup_may_be_idle_as_long_as_it_takes(target: Settings) -> None:
+    connection = await asyncpg.connect(str(target.database_url))
+    try:
+        name = await connection.fetchval("SELECT quote_ident(current_database())")
+        await connection.execute(f"ALTER DATABASE {name} SET idle_session_timeout = '1h'")
+        address = msgspec.structs.replace(target.database, schema=None)
+        async with connected(PostgresConnector(address, SESSION, answer_seconds=None)) as session:
+            limit = await session.fetchval("SHOW idle_session_timeout")
+    finally:
+        await connection.close()
+
+    assert limit == "0"
 
 
 async def test_a_restore_that_loses_its_connection_leaves_the_database_as_it_was(
