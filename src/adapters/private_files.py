@@ -25,6 +25,15 @@ def open_private(path: Path, mode: Literal["ab", "w+b", "xb"], *, follows_links:
     return file
 
 
+def replace_private(path: Path, content: bytes) -> None:
+    """Write a file with mode 600. Readers find the whole of it, or what was there before."""
+    draft = path.with_name(f"{path.name}.part")
+    draft.unlink(missing_ok=True)
+    with open_private(draft, "xb") as file:
+        file.write(content)
+    draft.replace(path)
+
+
 def make_data_dir(folder: Path) -> None:
     """Make the data folder, which other users cannot list. An existing one keeps its mode.
 

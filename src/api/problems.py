@@ -22,9 +22,11 @@ from headrace.api.path_prefix import with_prefix
 from headrace.api.schemas import Problem, ProblemError
 from headrace.domain.accounts.caller import UnauthenticatedError
 from headrace.domain.conflicts import TakenError
+from headrace.domain.cursors import CursorInvalidError
 from headrace.domain.database import TRANSIENT, is_outage
 from headrace.domain.errors import HeadraceError
 from headrace.domain.json_limits import JsonRefusedError
+from headrace.domain.paging import OffsetTooLargeError
 from headrace.domain.pipelines.service import ParamsInvalidError
 from headrace.domain.quotas.quotas import QuotaExceededError
 from headrace.domain.redaction import redact
@@ -114,6 +116,8 @@ def _refuse_domain_error(error: HeadraceError) -> _Refusal:
         faults = [ProblemError(fault.path, fault.message) for fault in error.faults]
     elif isinstance(error, TakenError | JsonRefusedError):
         faults = [ProblemError(error.path, str(error))]
+    elif isinstance(error, CursorInvalidError | OffsetTooLargeError):
+        faults = [ProblemError(f"query.{error.parameter}", str(error))]
     quota = error if isinstance(error, QuotaExceededError) else None
     return _Refusal(status, code, str(error), faults, quota)
 

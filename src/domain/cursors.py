@@ -4,7 +4,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 from uuid import UUID
 
 import msgspec
@@ -22,6 +22,8 @@ _Int8 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 class CursorInvalidError(HeadraceError):
     """The cursor is none, or belongs to a list with other filters, another order or another caller."""
+
+    parameter: ClassVar[str] = "after"
 
     def __init__(self) -> None:
         super().__init__(

@@ -6,7 +6,7 @@ millions takes as long as one of thousands.
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -48,6 +48,8 @@ _NOT_FILTERS: Final = ("limit", "offset", "after", "include", "found")
 
 class OffsetTooLargeError(HeadraceError):
     """PostgreSQL would read all rows before the page."""
+
+    parameter: ClassVar[str] = "offset"
 
     def __init__(self) -> None:
         super().__init__(

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from headrace.adapters.private_files import replace_private
 from headrace.domain.pipelines.loading import Failure
 from headrace.domain.pipelines.tracebacks import INSTALLED
 
@@ -36,9 +37,7 @@ class ImportedFiles:
             return
         self._module_count = len(sys.modules)
         files = {str(Path(file).absolute()) for file in (*self._failed, *_module_files()) if _is_users(file)}
-        part = self._path.with_suffix(".part")
-        part.write_bytes(msgspec.json.encode(sorted(files)))
-        part.replace(self._path)
+        replace_private(self._path, msgspec.json.encode(sorted(files)))
 
     async def run(self) -> None:
         """Write the names again each time that steps have imported more, until cancelled."""

@@ -16,6 +16,7 @@ from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.connection_counts import OF_A_WORKER
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.outages import Outage, Outages
+from headrace.adapters.private_files import replace_private
 from headrace.adapters.probes import build_outages
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.redis_checks import require_usable
@@ -152,7 +153,7 @@ async def register_pipelines(
                 await _check_conditions(database)
             served = _without_refused(loaded, refusals)
             if faults is not None:
-                _write_faults(faults, served.faults())
+                replace_private(faults, msgspec.json.encode(served.faults()))
             return served
     raise AssertionError
 
@@ -162,12 +163,6 @@ def _without_refused(loaded: Loaded, refusals: Sequence[PipelineRefusedError]) -
         _log.error("pipeline_refused", reason=str(refusal))
     served = loaded.without({(refusal.name, refusal.version) for refusal in refusals})
     return msgspec.structs.replace(served, refusals=[str(refusal) for refusal in refusals])
-
-
-def _write_faults(path: Path, faults: list[str]) -> None:
-    part = path.with_suffix(".faults-part")
-    part.write_bytes(msgspec.json.encode(faults))
-    part.replace(path)
 
 
 async def _check_conditions(database: Database) -> None:
