@@ -1,6 +1,6 @@
 """What retention needs: pinned jobs, terms of pipelines, indexes of ended jobs, and settings of autovacuum
 
-The index of jobs that may be pruned gets one entry for each job, at its end. An installation that has jobs
+The index of jobs that may be pruned gets one entry for each job, at its end. An installation that is in use
 already keeps everything that its settings do not name.
 
 Revision ID: 0018
@@ -35,6 +35,8 @@ BEGIN
     END LOOP;
 END $$
 """
+# A new installation has no row in these.
+_TABLES_IN_USE = ("jobs", "files", "audit_entries", "users")
 _CHORE_COLUMNS: dict[str, sa.types.TypeEngine[Any]] = {
     "next_run_at": sa.DateTime(timezone=True),
     "found": sa.BigInteger(),
@@ -62,7 +64,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.CheckConstraint("id = 1", name="single"),
     )
-    op.execute("INSERT INTO installations (keeps_everything) SELECT EXISTS (SELECT FROM jobs)")
+    in_use = " OR ".join(f"EXISTS (SELECT FROM {table})" for table in _TABLES_IN_USE)
+    op.execute(f"INSERT INTO installations (keeps_everything) SELECT {in_use}")
     for table in _HOT_TABLES:
         op.execute(f"ALTER TABLE {table} SET ({_HOT})")
     op.execute(_PARTITIONS.format(change=f"SET ({_HOT})"))

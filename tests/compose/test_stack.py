@@ -136,8 +136,9 @@ def test_each_service_can_be_restarted(stack: Stack, client: Client) -> None:
     job = count(client, 10)
 
     for service in SERVICES:
-        stack.engine("restart", "-t", "30", stack.containers(service)[0], seconds=2 * PATIENCE_SECONDS)
-        stack.wait_until_ready()
+        for container in stack.containers(service):
+            stack.engine("restart", "-t", "30", container, seconds=2 * PATIENCE_SECONDS)
+            stack.wait_until_ready()
 
     assert_whole(client, job)
     assert_whole(client, str(client.submit("ticks", {"count": 2}).id))

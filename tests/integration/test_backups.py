@@ -21,10 +21,17 @@ from headrace.adapters.backup.archive import (
     opened_archive,
 )
 from headrace.adapters.backup.restoring import DatabaseNotEmptyError, ServiceRunsError
-from headrace.adapters.backup.snapshot import AnotherBackupError, NothingToBackUpError, open_snapshot
+from headrace.adapters.backup.snapshot import (
+    SESSION,
+    AnotherBackupError,
+    NothingToBackUpError,
+    connected,
+    open_snapshot,
+)
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
 from headrace.adapters.migrations import AlembicCommands
+from headrace.adapters.postgres_connector import PostgresConnector
 from headrace.adapters.servers import Servers, client_tools
 from headrace.adapters.servers.client_tools import ClientTool, RunningTool, ToolError, find_tool
 from headrace.cli import restore
@@ -37,6 +44,7 @@ from headrace.cli.restore import (
     check_archive,
     restore_backup,
 )
+from headrace.domain.database import DatabaseAwayError
 from headrace.settings import Settings
 from headrace.workers.maintenance.blob_remover import BlobRemover
 from support.blobs import make_old, stored
@@ -358,6 +366,67 @@ async def test_a_restore_that_fails_leaves_the_database_as_it_was(
     assert await schema_text(own_database_url, written) == before
 
 
+@pytest.mark.parametrize("exists", [False, True], ids=["absent", "without tables"])
+async def test_a_restore_into_an_empty_database_that_fails_leaves_it_empty(
+    written: Backup, target: Settings, monkeypatch: pytest.MonkeyPatch, exists: bool
+) -> None:
+    async def objects() -> list[str]:
+        rows = await connection.fetch(
+            "SELECT (pg_identify_object(classid, objid, 0)).identity AS name FROM pg_depend"
+            " WHERE refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace('headrace')"
+        )
+        return [row["name"] for row in rows]
+
+    connection = await asyncpg.connect(str(target.database_url))
+    try:
+        if exists:
+            await connection.execute("CREATE SCHEMA headrace")
+            await connection.execute("CREATE FUNCTION headrace.own() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+        with monkeypatch.context() as patched:
+            patched.setattr("headrace.adapters.backup.restoring._AFTER", ("SELECT 1 / 0",))
+            with pytest.raises(asyncpg.DivisionByZeroError):
+                await put_back(target, written.path)
+        left = await objects()
+        schema = await connection.fetchval("SELECT to_regnamespace('headrace') IS NOT NULL")
+    finally:
+        await connection.close()
+    await put_back(target, written.path)
+
+    assert (schema, left) == (exists, ["headrace.own()"] if exists else [])
+
+
+async def test_a_session_of_a_backup_may_be_idle_as_long_as_it_takes(target: Settings) -> None:
+    connection = await asyncpg.connect(str(target.database_url))
+    try:
+        name = await connection.fetchval("SELECT quote_ident(current_database())")
+        await connection.execute(f"ALTER DATABASE {name} SET idle_session_timeout = '1h'")
+        address = msgspec.structs.replace(target.database, schema=None)
+        async with connected(PostgresConnector(address, SESSION, answer_seconds=None)) as session:
+            limit = await session.fetchval("SHOW idle_session_timeout")
+    finally:
+        await connection.close()
+
+    assert limit == "0"
+
+
+async def test_a_restore_that_loses_its_connection_leaves_the_database_as_it_was(
+    written: Backup,
+    settings: Settings,
+    tmp_path: Path,
+    own_database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    filled = msgspec.structs.replace(settings, database_url=own_database_url, data_dir=tmp_path / "new")
+    before = await schema_text(own_database_url, written)
+    end = "SELECT pg_terminate_backend(pg_backend_pid())"
+    monkeypatch.setattr("headrace.adapters.backup.restoring._AFTER", (end,))
+
+    with pytest.raises(DatabaseAwayError):
+        await put_back(filled, written.path, replaces=True)
+
+    assert await schema_text(own_database_url, written) == before
+
+
 async def test_a_restore_that_is_interrupted_leaves_the_database_as_it_was(
     written: Backup,
     settings: Settings,
@@ -392,6 +461,20 @@ async def test_a_restore_that_is_interrupted_leaves_the_database_as_it_was(
 async def test_a_restore_below_a_running_service_is_refused(written: Backup, settings: Settings) -> None:
     with pytest.raises(ServiceRunsError, match="stop its API and workers first"):
         await put_back(settings, written.path, replaces=True)
+
+
+async def test_leftovers_of_killed_commands_do_not_hide_a_running_service(
+    written: Backup, settings: Settings
+) -> None:
+    connection = await asyncpg.connect(str(settings.database_url))
+    try:
+        for name in ("headrace_check_0123456789ab", "headrace_20270131080000"):
+            await connection.execute(f"CREATE SCHEMA {name} CREATE TABLE schema_mark (id int)")
+        with pytest.raises(ServiceRunsError, match="stop its API and workers first"):
+            await put_back(settings, written.path, replaces=True)
+    finally:
+        await connection.execute("DROP SCHEMA headrace_check_0123456789ab, headrace_20270131080000 CASCADE")
+        await connection.close()
 
 
 async def test_the_schema_of_the_setting_must_be_that_of_the_archive(

@@ -102,6 +102,18 @@ async def test_an_installation_that_had_jobs_keeps_everything_after_the_upgrade(
     assert not await keeps_everything(database)
 
 
+async def test_an_installation_without_jobs_that_has_users_keeps_everything_after_the_upgrade(
+    previous: StatementPool, previous_url: str
+) -> None:
+    await previous.fetch(
+        "INSERT INTO users (id, username, is_admin, created_at, updated_at)"
+        " VALUES (gen_random_uuid(), 'ann', true, now(), now())"
+    )
+    run_in_thread(upgrade, previous_url)
+
+    assert await keeps_everything(previous)
+
+
 async def test_after_the_upgrade_due_order_counts_from_the_later_of_run_at_and_submission(
     previous: StatementPool, previous_url: str, blobs: BlobStore
 ) -> None:

@@ -218,6 +218,29 @@ async def test_old_files_are_removed_but_those_that_are_in_use(ready: StatementP
     assert left == {of_pinned, of_queued, of_params, of_preset, young}
 
 
+@pytest.mark.parametrize("spelling", ["{0}", "{0.hex}"], ids=["hyphens", "hex"])
+async def test_files_that_an_unfinished_job_names_are_kept_however_it_spells_their_ids(
+    ready: StatementPool, spelling: str
+) -> None:
+    old = NOW - 12 * DAY
+    (ended,) = await add_jobs(ready, old)
+    (queued,) = await add_jobs(ready, NOW, state="queued")
+    output, upload, _ = await add_files(ready, old, ended, None, ended)
+    await ready.fetch(
+        "UPDATE jobs SET params = json_build_object('files', json_build_array($2::text, $3::text))"
+        " WHERE id = $1",
+        *(queued, spelling.format(output), spelling.format(upload)),
+    )
+    pruner = new_pruner(ready, NOW, files=10 * DAY)
+
+    counted = await pruner.count()
+    removed = await pruner.run_now()
+
+    assert removed is not None
+    assert (counted["files"], removed["files"]) == (1, 1)
+    assert {row["id"] for row in await ready.fetch("SELECT id FROM files")} == {output, upload}
+
+
 async def test_a_dry_run_counts_what_a_pass_removes(ready: StatementPool) -> None:
     await add_jobs(ready, NOW - 40 * DAY, 3)
     await add_jobs(ready, NOW - 20 * DAY, 2, state="cancelled")

@@ -14,6 +14,7 @@ import pytest
 from headrace.adapters.backup import archive as module
 from headrace.adapters.backup.archive import (
     ArchiveDamagedError,
+    ArchiveExistsError,
     ArchiveNotWrittenError,
     Manifest,
     new_archive,
@@ -112,6 +113,21 @@ def test_a_disk_that_fails_is_named_and_nothing_is_left(
         write(tmp_path / "a.tar", {"database.dump": b"d"})
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_appears_while_an_archive_is_written_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+
+    def write_slowly() -> None:
+        with new_archive(path) as archive:
+            path.write_bytes(b"another backup")
+            archive.end(MANIFEST)
+
+    with pytest.raises(ArchiveExistsError, match="choose another name"):
+        write_slowly()
+
+    assert path.read_bytes() == b"another backup"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_error_within_leaves_nothing(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """compose.yaml runs nothing without authentication, and gives no container more rights than it needs."""
 
+import os
 import re
 import stat
 import subprocess
@@ -9,6 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from headrace.adapters.connection_counts import OF_A_WORKER, of_an_api
+from headrace.api.auth.authentication import EMAIL_HEADER, NAME_HEADERS
 from headrace.api.auth.local_mode import RemoteRefusedError, refuse_remote
 from headrace.settings import SettingsError, explain_unknown_variables, read_settings
 
@@ -105,7 +108,31 @@ def test_containers_see_of_this_machine_only_configuration_that_they_cannot_chan
 def test_containers_can_write_temporary_files(service: str) -> None:
     container = SERVICES[service]
 
-    assert "/tmp" in [*container.get("tmpfs", ()), *container.get("volumes", ())]  # noqa: S108
+    targets = [volume.split(":")[1] for volume in container.get("volumes", ())]
+    assert "/tmp" in [*container.get("tmpfs", ()), *targets]  # noqa: S108
+
+
+def test_every_volume_has_a_name_so_that_containers_leave_none_behind() -> None:
+    named = {
+        volume.split(":")[0]
+        for service in SERVICES.values()
+        for volume in service.get("volumes", ())
+        if not volume.startswith("./")
+    }
+
+    assert named == COMPOSE["volumes"].keys()
+
+
+def test_postgresql_has_connections_for_the_processes_that_the_page_starts() -> None:
+    most = int(re.findall(r"max_connections=(\d+)", " ".join(SERVICES["postgres"]["command"]))[0])
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    apis, workers = (max(map(int, re.findall(rf"--scale {name}=(\d+)", page))) for name in ("api", "worker"))
+    of_api = of_an_api(read_settings({}).database_connections)
+    text = re.findall(r"enough for (\d+) APIs and (\d+) workers", (ROOT / "compose.yaml").read_text())[0]
+
+    # A few connections are reserved, and the migration and `headrace doctor` need some.
+    for needed in (apis * of_api + workers * OF_A_WORKER, int(text[0]) * of_api + int(text[1]) * OF_A_WORKER):
+        assert needed <= most - 10
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -142,6 +169,15 @@ def test_ports_are_published_on_this_machine_only() -> None:
 
     assert [port for name in ports for port in ports[name] if not port.startswith("127.0.0.1:")] == []
     assert sorted(ports) == ["grafana", "oauth2-proxy", "proxy"]
+
+
+def test_nobody_outside_can_send_a_header_that_names_a_user() -> None:
+    """The proxy adds its secret to these requests, so the API would believe such a header."""
+    text = (ROOT / "deploy" / "haproxy" / "haproxy.cfg").read_text()
+    outside = text.split("frontend outside")[1].split("\n\n")[0]
+    removed = {name.lower() for name in re.findall(r"http-request del-header (\S+)$", outside, re.MULTILINE)}
+
+    assert {*NAME_HEADERS, EMAIL_HEADER} <= removed
 
 
 def test_nothing_of_a_profile_runs_by_default() -> None:
@@ -231,6 +267,21 @@ def test_secrets_are_neither_committed_nor_part_of_an_image() -> None:
     allowed = (ROOT / ".dockerignore").read_text().splitlines()
     assert "*" in allowed
     assert not [line for line in allowed if line.startswith("!secrets") or line in ("!.", "!*")]
+
+
+def test_a_secret_that_is_gone_is_removed_from_its_readers_as_well(secrets: Path, tmp_path: Path) -> None:
+    program = ROOT / "deploy" / "container" / "headrace-secrets"
+    folder = tmp_path / "reader"
+    folder.mkdir()
+    command = ["bash", str(program), str(secrets), f"{folder} {os.getuid()} redis_password grafana_password"]
+
+    subprocess.run(command, check=True, timeout=60)
+    first = {file.name for file in folder.iterdir()}
+    (secrets / "grafana_password").unlink()
+    subprocess.run(command, check=True, timeout=60)
+
+    assert first == {"redis_password", "grafana_password"}
+    assert [file.name for file in folder.iterdir()] == ["redis_password"]
 
 
 def test_the_program_that_hands_out_secrets_says_what_to_do_if_there_are_none(tmp_path: Path) -> None:

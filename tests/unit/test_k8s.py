@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import kubernetes_validate
+import msgspec
 import pytest
 from litestar.handlers import HTTPRouteHandler
 
@@ -65,6 +66,22 @@ def test_the_kustomization_can_be_built() -> None:
             kubernetes_validate.validate(manifest, NEWEST, strict=True)
 
 
+def test_the_overlay_of_the_page_replaces_the_image_of_every_pod() -> None:
+    """An overlay sees the names of images as its base has left them."""
+    page = (FOLDER.parents[1] / "docs" / "deployment.md").read_text()
+    (overlay,) = (
+        msgspec.yaml.decode(block)
+        for block in re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+        if "kind: Kustomization" in block
+    )
+
+    assert "images" not in KUSTOMIZATION
+    assert {container_of(workload.values[0])["image"] for workload in WORKLOADS} == {
+        image["name"] for image in overlay["images"]
+    }
+    assert set(overlay["resources"]) == {"headrace/deploy/k8s"}
+
+
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_what_a_pod_refers_to_exists(workload: Manifest) -> None:
     spec, container = template_of(workload)["spec"], container_of(workload)
@@ -75,7 +92,7 @@ def test_what_a_pod_refers_to_exists(workload: Manifest) -> None:
     assert {source["configMapRef"]["name"] for source in container["envFrom"]} == {
         generated["name"] for generated in KUSTOMIZATION["configMapGenerator"]
     }
-    assert container["image"] in {image["name"] for image in KUSTOMIZATION["images"]}
+    assert container["image"] == "headrace"
     assert {mount["name"] for mount in container["volumeMounts"]} == volumes.keys()
     for volume in volumes.values():
         if "secret" in volume:

@@ -43,5 +43,5 @@ def test_the_numbers_of_connections_are_those_of_the_code() -> None:
     of_api = of_an_api(Settings().database_connections)
 
     assert f"an API opens at most {of_api} connections, a worker {OF_A_WORKER}." in PAGE
-    assert f"connections to PostgreSQL, {OF_A_WORKER} for each worker" in PAGE
+    assert f"connections to PostgreSQL, {OF_A_WORKER} for each worker and {of_api} for each API" in PAGE
     assert f"an API process uses at most {of_api} connections, a worker {OF_A_WORKER}." in OUTAGES

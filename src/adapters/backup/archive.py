@@ -171,8 +171,21 @@ def new_archive(path: Path) -> Iterator[ArchiveWriter]:
             sums = stack.enter_context(tempfile.TemporaryFile(dir=path.parent))
         yield ArchiveWriter(path, file, sums)
         with _write_errors(path):
-            draft.replace(path)
+            _rename_to_free(draft, path)
             sync_folder(path.parent)
+
+
+def _rename_to_free(draft: Path, path: Path) -> None:
+    """Rename *draft* unless there is a file at *path*. Some disks have no hard links, which would do it."""
+    try:
+        open_private(path, "xb").close()
+    except FileExistsError as error:
+        raise ArchiveExistsError(path) from error
+    try:
+        draft.replace(path)
+    except OSError:
+        _remove(path)
+        raise
 
 
 def _remove(draft: Path) -> None:

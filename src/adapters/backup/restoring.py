@@ -20,9 +20,22 @@ from headrace.domain.errors import HeadraceError
 _MAX_NAME: Final = 40
 _TABLES: Final = "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relnamespace = to_regnamespace($1)"
 # Sessions of other installations in the database cannot be told apart, so they must not stand in the way.
+# The schema that a killed `migrate --check` or restore has left is no installation.
 _SESSIONS: Final = f"""
-{OTHER_SESSIONS} AND 1 >= (SELECT count(*) FROM pg_class WHERE relname = 'schema_mark' AND relkind = 'r')
+{OTHER_SESSIONS} AND 1 >= (
+    SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relname = 'schema_mark' AND c.relkind = 'r'
+      AND n.nspname !~ '^headrace_check_[0-9a-f]{{12}}$' AND n.nspname !~ '_[0-9]{{14}}$'
+)
 """  # noqa: S608
+# Tables come first, because their sequences and statistics go with them.
+_OBJECTS: Final = """
+SELECT object.type, object.identity
+FROM pg_depend d CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, 0) AS object
+WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = to_regnamespace($1)
+  AND d.classid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass)
+ORDER BY object.type <> 'table', object.identity
+"""
 _ANALYZED: Final = """
 SELECT oid::regclass::text AS name FROM pg_class
 WHERE relkind IN ('r', 'p') AND NOT relispartition AND relnamespace = to_regnamespace($1)
@@ -58,8 +71,16 @@ class ServiceRunsError(HeadraceError):
 class DatabaseRestore:
     """Restores into one database, which was checked when it was opened."""
 
-    def __init__(self, address: PostgresAddress, connection: asyncpg.Connection, manifest: Manifest) -> None:
+    def __init__(
+        self,
+        address: PostgresAddress,
+        connector: PostgresConnector,
+        connection: asyncpg.Connection,
+        manifest: Manifest,
+    ) -> None:
+        """*connector* opens a new connection to undo a restore that failed with its connection."""
         self._address = address
+        self._connector = connector
         self._connection = connection
         self._manifest = manifest
 
@@ -98,12 +119,9 @@ class DatabaseRestore:
     async def _replaced(self, schema: str) -> AsyncIterator[None]:
         """Make a schema without tables for the block. Its tables are dropped afterwards, or come back."""
         name = quote_identifier(schema)
-        has_tables = await self._connection.fetchval(_TABLES, name) > 0
-        exists = await self._connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", name)
-        if not has_tables:
-            if not exists:
-                await self._create(name)
-            yield
+        if await self._connection.fetchval(_TABLES, name) == 0:
+            async with self._filled(name):
+                yield
             return
         old = quote_identifier(f"{schema[:_MAX_NAME]}_{datetime.now(UTC):%Y%m%d%H%M%S}")
         async with self._connection.transaction():
@@ -112,11 +130,38 @@ class DatabaseRestore:
         try:
             yield
         except BaseException:
-            async with self._connection.transaction():
-                await self._connection.execute(f"DROP SCHEMA {name} CASCADE")
-                await self._connection.execute(f"ALTER SCHEMA {old} RENAME TO {name}")
+            await self._undo(f"DROP SCHEMA {name} CASCADE", f"ALTER SCHEMA {old} RENAME TO {name}")
             raise
         await self._connection.execute(f"DROP SCHEMA {old} CASCADE")
+
+    @asynccontextmanager
+    async def _filled(self, name: str) -> AsyncIterator[None]:
+        """Have a schema without tables for the block. A failure takes back what has been added to it."""
+        is_new = await self._connection.fetchval("SELECT to_regnamespace($1) IS NULL", name)
+        before = set(await self._connection.fetch(_OBJECTS, name))
+        if is_new:
+            await self._create(name)
+        try:
+            yield
+        except BaseException:
+            if is_new:
+                await self._undo(f"DROP SCHEMA {name} CASCADE")
+            else:
+                await self._undo_objects(name, before)
+            raise
+
+    async def _undo(self, *statements: str) -> None:
+        """Run the statements in one transaction of a new connection, because the old one may have failed."""
+        async with connected(self._connector) as connection, connection.transaction():
+            for statement in statements:
+                await connection.execute(statement)
+
+    async def _undo_objects(self, name: str, before: set[asyncpg.Record]) -> None:
+        """Drop the objects of the schema that were not there before, such as tables and functions."""
+        async with connected(self._connector) as connection, connection.transaction():
+            for row in await connection.fetch(_OBJECTS, name):
+                if row not in before:
+                    await connection.execute(f"DROP {row['type']} IF EXISTS {row['identity']} CASCADE")
 
     async def _create(self, name: str) -> None:
         """Create the schema as `headrace migrate` does."""
@@ -142,4 +187,4 @@ async def open_restore(
             raise DatabaseNotEmptyError(manifest.schema)
         if count := await count_lasting(lambda: connection.fetchval(_SESSIONS)):
             raise ServiceRunsError(count)
-        yield DatabaseRestore(address, connection, manifest)
+        yield DatabaseRestore(address, connector, connection, manifest)

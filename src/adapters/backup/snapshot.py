@@ -24,6 +24,10 @@ SESSION: Final = {
     "statement_timeout": "0",
     "timezone": "UTC",
 }
+# PostgreSQL 13 has no such setting, and refuses a session that names one.
+_NO_IDLE_LIMIT: Final = """
+SELECT set_config('idle_session_timeout', '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'
+"""
 _CLOSE_SECONDS: Final = 5.0
 _LOCK_MS: Final = 10_000
 _ROWS: Final = 1_000
@@ -142,8 +146,9 @@ async def connected(connector: PostgresConnector) -> AsyncIterator[asyncpg.Conne
             raise
         raise translated from error
     try:
+        await connection.execute(_NO_IDLE_LIMIT)
         yield connection
-    except asyncpg.PostgresError as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         if (translated := translate_database_error(error)) is None:
             raise
         raise translated from error

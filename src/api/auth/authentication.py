@@ -25,8 +25,8 @@ _log = structlog.get_logger(__name__)
 
 DEV_USER: Final = "dev"
 ACCESS_COOKIE: Final = "headrace_access"
-_NAME_HEADERS: Final = ("x-forwarded-preferred-username", "x-forwarded-user")
-_EMAIL_HEADER: Final = "x-forwarded-email"
+NAME_HEADERS: Final = ("x-forwarded-preferred-username", "x-forwarded-user")
+EMAIL_HEADER: Final = "x-forwarded-email"
 _MAX_NAME_LENGTH: Final = 255
 _API_KEY_SCHEME: Final = f"bearer {KEY_PREFIX}"
 # A revocation takes effect within a second, in every process.
@@ -219,7 +219,7 @@ class Authenticator:
         Raises:
             UnauthenticatedError: the peer is not the proxy, or a header is repeated or holds no name.
         """
-        sent = {name: request.header_values(name) for name in (*_NAME_HEADERS, _EMAIL_HEADER)}
+        sent = {name: request.header_values(name) for name in (*NAME_HEADERS, EMAIL_HEADER)}
         if not any(sent.values()):
             return None
         if not self._proxies.is_proxy(request):
@@ -231,8 +231,8 @@ class Authenticator:
             raise UnauthenticatedError("token_invalid", "only the proxy may say who you are")
         if any(len(values) > 1 for values in sent.values()):
             raise UnauthenticatedError("token_invalid", "a header of the proxy is repeated")
-        email = _decode_name("".join(sent[_EMAIL_HEADER]))
-        for name in _NAME_HEADERS:
+        email = _decode_name("".join(sent[EMAIL_HEADER]))
+        for name in NAME_HEADERS:
             if "".join(sent[name]).strip():
                 username = _decode_name("".join(sent[name]))
                 if not username:

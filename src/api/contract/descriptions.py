@@ -184,7 +184,7 @@ FIELDS: Final = {
     "oldest_at": "The time of the oldest; null if it is unknown or there is none.",
     "last_run_at": "When its rule ran last; null if it never did.",
     "next_run_at": "When its rule runs next; null without a worker.",
-    "keeps_everything": "Whether all is kept that no setting names, because it had jobs before retention.",
+    "keeps_everything": "Whether all is kept that no setting names, because it was in use before retention.",
     "sha256": "The SHA-256 of the bytes, in hexadecimal digits.",
     "after": "The names of the steps that must have succeeded before.",
     "for_each": "Whether the step runs once for each item of a list.",

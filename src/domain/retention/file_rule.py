@@ -16,7 +16,8 @@ _PERIOD: Final = timedelta(minutes=10)
 _START: Final = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
 _UNFINISHED: Final = ", ".join(f"'{state}'" for state in JobState if not state.is_final)
 _HEX: Final = "[0-9a-f]"
-_UUID: Final = "-".join(f"{_HEX}{{{length}}}" for length in (8, 4, 4, 4, 12))
+# A job may name a file without the hyphens of its id.
+_UUID: Final = "-?".join(f"{_HEX}{{{length}}}" for length in (8, 4, 4, 4, 12))
 
 _OLD: Final = """
 SELECT f.id, f.created_at, f.owner_id, f.job_id FROM files f
@@ -24,16 +25,16 @@ WHERE f.created_at < $1 AND (f.job_id IS NULL OR EXISTS (
     SELECT FROM jobs j WHERE j.id = f.job_id AND NOT j.keep AND j.finished_at < $1
 ))
 """
-# Unfinished jobs and presets may name an upload anywhere in their parameters.
+# Unfinished jobs and presets may name an upload, or a file of an ended job, anywhere in their parameters.
 _NAMED: Final = f"""
 SELECT match[1]::uuid AS id FROM (
     SELECT params::text AS params FROM jobs
-    WHERE owner_id IN (SELECT owner_id FROM old WHERE job_id IS NULL) AND state IN ({_UNFINISHED})
+    WHERE owner_id IN (SELECT owner_id FROM old) AND state IN ({_UNFINISHED})
     UNION ALL
-    SELECT params::text FROM presets WHERE owner_id IN (SELECT owner_id FROM old WHERE job_id IS NULL)
+    SELECT params::text FROM presets WHERE owner_id IN (SELECT owner_id FROM old)
 ) uses CROSS JOIN LATERAL regexp_matches(uses.params, '({_UUID})', 'gi') AS match
 """  # noqa: S608  (fragments of this code base)
-_IS_UNUSED: Final = "(old.job_id IS NOT NULL OR old.id NOT IN (SELECT id FROM named))"
+_IS_UNUSED: Final = "old.id NOT IN (SELECT id FROM named)"
 _PRUNE: Final = f"""
 WITH old AS MATERIALIZED (
     {_OLD} AND (f.created_at, f.id) > ($2, $3)
@@ -51,7 +52,7 @@ SELECT count(*) AS files FROM old WHERE {_IS_UNUSED}
 
 
 class FileRule:
-    """Keeps the files of unfinished and of pinned jobs, and uploads that unfinished jobs or presets name."""
+    """Keeps the files of unfinished and of pinned jobs, and those that unfinished jobs or presets name."""
 
     name = "files"
     period = _PERIOD

@@ -9,7 +9,7 @@ _FETCH: Final = "SELECT keeps_everything FROM installations"
 
 
 async def keeps_everything(database: Database) -> bool:
-    """Return whether the installation had jobs before there was retention.
+    """Return whether the installation was in use before there was retention.
 
     Without its row the answer is yes, because what was removed does not come back.
     """

@@ -32,9 +32,10 @@ class KeptPartition(Struct, frozen=True):
 
     def __str__(self) -> str:
         count = f"{self.jobs} or more" if self.jobs == _MAX_JOBS else str(self.jobs)
+        jobs = "1 job that is" if self.jobs == 1 else f"{count} jobs that are"
         return (
-            f"{self.name} ({self.bytes / 1e6:.1f} MB) is past every term and stays: it has events of {count}"
-            f" jobs that are pinned, unfinished or not pruned yet, such as {self.first}"
+            f"{self.name} ({self.bytes / 1e6:.1f} MB) is past every term and stays: it has events of {jobs}"
+            f" pinned, unfinished or not pruned yet, such as {self.first}"
         )
 
 

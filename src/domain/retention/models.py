@@ -6,7 +6,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 
 class Installation(DefaultBase):
-    """The one row of an installation. *keeps_everything*: it had jobs before there was retention."""
+    """The one row of an installation. *keeps_everything*: it was in use before there was retention."""
 
     __tablename__ = "installations"
     __table_args__ = (CheckConstraint("id = 1", name="single"),)

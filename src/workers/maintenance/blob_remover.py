@@ -117,7 +117,6 @@ class BlobRemover:
 
         They are removed a day later, if there is still no row then.
 
-
         The position is shared by all workers and outlives them. A shard that fails does not stop the others.
         """
         now = await asyncio.to_thread(self._blobs.present)

@@ -153,7 +153,7 @@ class Pruner:
             if not is_outage(error):
                 _log.warning("prune_put_off", rule=rule.name, reason=error.reason)
             self.failures[rule.name] = str(error)
-            pause = _FAILED_PAUSE if isinstance(error, DatabaseRefusingError) else timedelta(0)
+            pause = _pause_after(error, rule)
         except Exception as error:  # noqa: BLE001  (it runs again later)
             _log.exception("prune_failed", rule=rule.name)
             self.failures[rule.name] = str(error)
@@ -193,3 +193,10 @@ class Pruner:
     async def _fetch_now(self) -> datetime:
         now: datetime = (await self._database.fetch("SELECT statement_timestamp() AS now"))[0]["now"]
         return now
+
+
+def _pause_after(error: Exception, rule: Rule) -> timedelta:
+    """Return when a rule is tried again: soon after an outage, at its usual time after a lock of others."""
+    if isinstance(error, DatabaseRefusingError):
+        return _FAILED_PAUSE
+    return timedelta(0) if is_outage(error) else rule.period
