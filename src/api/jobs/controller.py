@@ -166,7 +166,7 @@ class JobController(Controller):
     async def change(
         self,
         job_id: FromPath[UUID],
-        request: Request[CurrentUser, Any, Any],
+        request: Request[Any, Any, Any],
         data: JSONBody[PatchJob],
         current_user: NamedDependency[CurrentUser],
         job_service: NamedDependency[JobService],
