@@ -1,5 +1,6 @@
 """Finds the modules that HEADRACE_PIPELINES names, without importing them."""
 
+import contextlib
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
@@ -64,8 +65,12 @@ def _find_spec(name: str) -> ModuleSpec | None:
 
     A package may add to its path when it is imported.
     """
+    # The path of a namespace package cannot be read before the package above it is imported.
+    with contextlib.suppress(KeyError, AttributeError):
+        if (spec := _find_unimported(name)) is not None:
+            return spec
     try:
-        return _find_unimported(name) or importlib.util.find_spec(name)
+        return importlib.util.find_spec(name)
     except Exception:  # noqa: BLE001  (a package runs its author's code)
         return None
 
