@@ -79,7 +79,7 @@ class Service:
         self.api = ManagedProcess("api", ["api", *address, "--tied"], spec.logs, report)
         self._run_dir = spec.data_dir / "run"
         settings = spec.settings
-        ports = find_free_ports(settings.worker_host, settings.worker_port, spec.workers)
+        ports = find_free_ports(settings.worker_host, settings.worker_port, spec.workers, besides=spec.port)
         self.workers = [self._managed_worker(number, port) for number, port in enumerate(ports, start=1)]
         self._reloading: asyncio.Task[None] | None = None
         self._awaiting_reload: asyncio.Task[None] | None = None
