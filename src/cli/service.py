@@ -187,3 +187,5 @@ class Service:
             return
         except HeadraceError as error:
             self._report("reload", str(error))
+        except Exception as error:  # noqa: BLE001  (of PostgreSQL, of a file, of an answer: the service goes on)
+            self._report("reload", f"what is served is not known: {str(error) or type(error).__name__}")
