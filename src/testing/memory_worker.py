@@ -55,8 +55,8 @@ def run(
     """Run a pipeline in memory, without servers, and return what has happened.
 
     Params, items and outputs become JSON and are read again, outputs are checked, steps that fail are retried
-    as in a worker, but at once, and what steps print and log is in the job's log. All steps run in this
-    process: those for a `process` in a thread.
+    as in a worker, but at once, and what steps print and log is in the job's log, of `logging` from level
+    `info` on. All steps run in this process: those for a `process` in a thread.
 
     *params*: an object of the pipeline's type, or the same as JSON values. *files*: the content of uploaded
     files by the ids that the params name. *max_attempts*: that of the job.
@@ -66,10 +66,9 @@ def run(
     """
     encoded = _encode_params(pipeline, {} if params is None else params)
     uploads = {UUID(str(file_id)): content for file_id, content in (files or {}).items()}
-    with tempfile.TemporaryDirectory(prefix="headrace-test-") as folder:
+    with tempfile.TemporaryDirectory(prefix="headrace-test-") as folder, STEP_OUTPUT.captured():
         job = _run_job(_without_processes(pipeline), encoded, uploads, max_attempts, Path(folder))
-        with STEP_OUTPUT.captured():
-            return _in_own_loop(job)
+        return _in_own_loop(job)
 
 
 def _encode_params(pipeline: Pipeline, params: Any) -> str:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -399,6 +400,21 @@ def test_runs_side_by_side_leave_the_streams_as_they_were(capsys: pytest.Capture
     assert ((sys.stdout, sys.stderr), root.level, handler.level) == (streams, level, logging.NOTSET)
     print("after")  # noqa: T201
     assert capsys.readouterr().out == "after\n"
+
+
+def test_a_capture_that_fails_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (structlog.get_config(), list(logging.getLogger().handlers), sys.stdout)
+
+    def fail(_level: str) -> ExitStack:
+        raise LookupError("no output can be captured")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("headrace.testing.shared_capture.captured_output", fail)
+        with pytest.raises(LookupError, match="no output"):
+            run(word_count, Params(words=["river"]))
+
+    assert (structlog.get_config(), list(logging.getLogger().handlers), sys.stdout) == before
+    assert run(word_count, Params(words=["river"])).state == "succeeded"
 
 
 def test_a_warning_of_a_step_is_printed_once_where_no_handler_is() -> None:
