@@ -23,15 +23,30 @@ limit_option: Final = click.option(
     metavar="N",
     help="Maximum number of lines.",
 )
-offset_option: Final = click.option(
-    "--offset", type=click.IntRange(0), default=0, metavar="N", help="Number of entries to skip."
-)
 
+
+def _refuse_two_starts(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Refuse the second of --offset and --page."""
+    other = "after" if parameter.name == "offset" else "offset"
+    if value and context.params.get(other):
+        raise click.UsageError("--offset counts from the beginning: leave it out with --page")
+    return value
+
+
+offset_option: Final = click.option(
+    "--offset",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Number of entries to skip.",
+    callback=_refuse_two_starts,
+)
 page_option: Final = click.option(
     "--page",
     "after",
     metavar="CURSOR",
     help="Show the next page: each page names the CURSOR of the next.",
+    callback=_refuse_two_starts,
 )
 
 

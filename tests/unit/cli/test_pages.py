@@ -82,6 +82,12 @@ def test_follow_takes_no_page() -> None:
     assert "--follow takes" in call("jobs", "--follow", "--page", CURSOR).stderr
 
 
+@pytest.mark.parametrize("starts", [("--page", CURSOR, "--offset", "3"), ("--offset", "3", "--page", CURSOR)])
+def test_a_page_begins_at_a_cursor_or_an_offset(starts: tuple[str, ...], lists: type[Lists]) -> None:
+    assert "--offset counts from the beginning: leave it out with --page" in call("tags", *starts).stderr
+    assert lists.sent == []
+
+
 def test_a_large_offset_is_answered_with_the_option() -> None:
     refusal = RefusedError("offset is at most 10000", 422, "offset_too_large")
 
