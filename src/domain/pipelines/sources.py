@@ -65,8 +65,9 @@ def _find_spec(name: str) -> ModuleSpec | None:
 
     A package may add to its path when it is imported.
     """
-    # The path of a namespace package cannot be read before the package above it is imported.
-    with contextlib.suppress(KeyError, AttributeError):
+    # It fails where the path of a namespace package is read before the package above is imported,
+    # or where a finder of a library raises. Python's own search decides then.
+    with contextlib.suppress(Exception):
         if (spec := _find_unimported(name)) is not None:
             return spec
     try:
