@@ -1,12 +1,12 @@
 """Commands for the caller's account, its API keys, and tokens for one job, over the REST API."""
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from headrace.cli.options import ListingGroup, client_options, job_id, moment, object_id
-from headrace.cli.output import json_option, limit_option, offset_option, print_json, print_page
+from headrace.cli.output import json_option, limit_option, offset_option, page_option, print_json, print_page
 from headrace.cli.text import one_line
 from headrace.domain.accounts.scopes import GRANTABLE
 
@@ -39,10 +39,11 @@ Examples:
 )
 @limit_option
 @offset_option
+@page_option
 @json_option
 @client_options
 @click.pass_context
-def keys(context: click.Context, limit: int, offset: int, as_json: bool, url: str, token: str | None) -> None:
+def keys(context: click.Context, /, as_json: bool, url: str, token: str | None, **page: Any) -> None:
     """List your API keys; or create, delete one. A caller with an API key has no access to keys."""
     from headrace.cli.api_client import ApiClient
     from headrace.cli.resource_tables import keys_table
@@ -50,7 +51,7 @@ def keys(context: click.Context, limit: int, offset: int, as_json: bool, url: st
     if context.invoked_subcommand is not None:
         return
     print_page(
-        ApiClient(url, token).get("/api-keys", limit=limit, offset=offset),
+        ApiClient(url, token).get("/api-keys", **page),
         keys_table,
         as_json=as_json,
         noun="keys",

@@ -9,10 +9,10 @@ from uuid import uuid4
 import click
 
 from headrace.cli.options import client_options, job_id, job_params, object_id, past_moment, submission_key
-from headrace.cli.output import json_option, offset_option, open_console, print_json, print_page
+from headrace.cli.output import json_option, offset_option, open_console, page_option, print_json, print_page
 
-_NOT_FOLLOWED: Final = ("queue", "search", "created_after", "created_before", "order_by")
-_FILTERS: Final = ("pipeline", "tag", "queue", "search", "created_after", "created_before", "offset")
+_NOT_FOLLOWED: Final = ("queue", "search", "created_after", "created_before", "order_by", "after")
+_FILTERS: Final = ("pipeline", "tag", "queue", "search", "created_after", "created_before", "offset", "after")
 _NO_JOBS: Final = "no jobs; submit one with: headrace submit ticks --watch"
 _STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled")
 
@@ -56,6 +56,7 @@ Examples:
     help="Maximum number of jobs.",
 )
 @offset_option
+@page_option
 @click.option("--follow", is_flag=True, help="Print each job when it changes, until Ctrl-C.")
 @json_option
 @client_options

@@ -23,6 +23,8 @@ _ADVICE: Final = {
     "pipeline_not_found": "list pipelines with: headrace pipelines",
     "pipeline_unknown": "list pipelines with: headrace pipelines",
     "job_not_final": "stop it first with: headrace cancel",
+    "cursor_invalid": "--page takes what a page of the same list names",
+    "offset_too_large": "continue with --page, which a list names",
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import click
 
 from headrace.cli.options import client_options, job_id, object_id, past_moment
-from headrace.cli.output import json_option, limit_option, offset_option, print_json, print_page
+from headrace.cli.output import json_option, limit_option, offset_option, page_option, print_json, print_page
 from headrace.cli.text import one_line
 from headrace.domain.errors import HeadraceError
 
@@ -49,6 +49,7 @@ def upload(paths: tuple[Path, ...], as_json: bool, url: str, token: str | None) 
 )
 @limit_option
 @offset_option
+@page_option
 @json_option
 @client_options
 def files(job: str | None, as_json: bool, url: str, token: str | None, **filters: Any) -> None:

@@ -1,6 +1,5 @@
 """Opens the socket that the API listens on."""
 
-import contextlib
 import errno
 import socket
 from typing import Final
@@ -12,9 +11,11 @@ _PORTS_TRIED: Final = 1_000
 
 
 class PortTakenError(HeadraceError):
-    """The API cannot listen at that address."""
+    """The API cannot listen at that address. *errno* is that of the system's error."""
 
-    def __init__(self, host: str, port: int, reason: str) -> None:
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        self.errno = error.errno
+        reason = "it is in use" if error.errno == errno.EADDRINUSE else str(error.strerror).lower()
         super().__init__(f"cannot listen on {host} port {port}: {reason}; choose another port with --port")
 
 
@@ -35,22 +36,28 @@ def listen(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        reason = "it is in use" if error.errno == errno.EADDRINUSE else str(error.strerror).lower()
-        raise PortTakenError(host, port, reason) from error
+        raise PortTakenError(host, port, error) from error
     return listener
 
 
-def find_free_ports(host: str, first: int, count: int) -> list[int]:
-    """Return *count* ports from *first* on that are free now; 0 for those that are not found.
+def find_free_ports(host: str, first: int, count: int, *, besides: int) -> list[int]:
+    """Return *count* ports from *first* on that are free now, without *besides*; 0 for those not found.
 
-    *first* 0 means that no ports are wanted.
+    *first* 0 means that no ports are wanted. If *host* is not an address of this machine, all ports are
+    *first*, so that each process that listens there says why it cannot.
     """
     ports: list[int] = []
     for port in range(first, min(first + _PORTS_TRIED, 65536)) if first else ():
         if len(ports) == count:
             break
-        with contextlib.suppress(PortTakenError), listen(host, port):
-            ports.append(port)
+        if port == besides:
+            continue
+        try:
+            with listen(host, port):
+                ports.append(port)
+        except PortTakenError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                return [first] * count
     return ports + [0] * (count - len(ports))
 
 

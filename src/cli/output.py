@@ -23,8 +23,30 @@ limit_option: Final = click.option(
     metavar="N",
     help="Maximum number of lines.",
 )
+
+
+def _refuse_two_starts(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Refuse the second of --offset and --page."""
+    other = "after" if parameter.name == "offset" else "offset"
+    if value and context.params.get(other):
+        raise click.UsageError("--offset counts from the beginning: leave it out with --page")
+    return value
+
+
 offset_option: Final = click.option(
-    "--offset", type=click.IntRange(0), default=0, metavar="N", help="Number of entries to skip."
+    "--offset",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Number of entries to skip.",
+    callback=_refuse_two_starts,
+)
+page_option: Final = click.option(
+    "--page",
+    "after",
+    metavar="CURSOR",
+    help="Show the next page: each page names the CURSOR of the next.",
+    callback=_refuse_two_starts,
 )
 
 
@@ -55,20 +77,32 @@ def print_page(
     as_json: bool,
     noun: str,
     empty: str,
+    has_cursors: bool = True,
 ) -> None:
-    """Print one page of a list. *noun* is the plural of what it lists, *empty* is said of an empty list."""
+    """Print one page of a list, and on standard error how the list goes on.
+
+    *noun* is the plural of what it lists, *empty* is said of an empty list. *has_cursors*: whether the API's
+    list has cursors.
+    """
     items = page["items"]
     if as_json:
         print_json(items)
-        return
-    if items:
+    elif items:
         open_console().print(build_table(items))
     back_to = page.get("searched_back_to")
-    if page["total"] != len(items):
+    if "next" in page or page["total"] != len(items):
         total = f"about {page['total']}" if page.get("total_is_estimate") else page["total"]
-        click.echo(f"{len(items)} of {total} {noun}; more with: --limit and --offset", err=True)
-    elif not items and back_to is None:
+        more = f"; more with: {options}" if (options := _options_of_the_rest(page, has_cursors)) else ""
+        click.echo(f"{len(items)} of {total} {noun}{more}", err=True)
+    elif not (items or as_json) and back_to is None:
         click.echo(empty, err=True)
     if back_to is not None:
         message = f"only {noun} since {back_to} were looked at; older ones with: --before {back_to}"
         click.echo(message, err=True)
+
+
+def _options_of_the_rest(page: dict[str, Any], has_cursors: bool) -> str:
+    """Return the options that continue a list behind *page*, nothing behind the last page."""
+    if has_cursors:
+        return f"--page {page['next']}" if "next" in page else ""
+    return "--limit and --offset"

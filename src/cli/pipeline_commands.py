@@ -14,7 +14,7 @@ from headrace.cli.options import (
     submission_key,
     term_options,
 )
-from headrace.cli.output import json_option, limit_option, offset_option, print_json, print_page
+from headrace.cli.output import json_option, limit_option, offset_option, page_option, print_json, print_page
 
 
 @click.command(epilog="\b\nExamples:\n  headrace pipelines\n  headrace pipelines --remove nightly@2")
@@ -50,6 +50,7 @@ def pipelines(
         as_json=as_json,
         noun="pipelines",
         empty="no pipelines yet: a worker registers its pipelines when it starts",
+        has_cursors=False,
     )
 
 
@@ -77,6 +78,7 @@ Examples:
 @click.option("--search", metavar="TEXT", help="Only presets with TEXT in title or description.")
 @limit_option
 @offset_option
+@page_option
 @json_option
 @client_options
 @click.pass_context
@@ -164,10 +166,11 @@ def delete_preset(preset: str, with_jobs: bool, url: str, token: str | None) -> 
 )
 @limit_option
 @offset_option
+@page_option
 @json_option
 @client_options
 @click.pass_context
-def tags(context: click.Context, limit: int, offset: int, as_json: bool, url: str, token: str | None) -> None:
+def tags(context: click.Context, /, as_json: bool, url: str, token: str | None, **page: Any) -> None:
     """List tags and how many jobs and presets they mark; or create, rename, delete one."""
     from headrace.cli.api_client import ApiClient
     from headrace.cli.resource_tables import tags_table
@@ -175,7 +178,7 @@ def tags(context: click.Context, limit: int, offset: int, as_json: bool, url: st
     if context.invoked_subcommand is not None:
         return
     print_page(
-        ApiClient(url, token).get("/tags", limit=limit, offset=offset),
+        ApiClient(url, token).get("/tags", **page),
         tags_table,
         as_json=as_json,
         noun="tags",

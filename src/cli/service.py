@@ -79,7 +79,7 @@ class Service:
         self.api = ManagedProcess("api", ["api", *address, "--tied"], spec.logs, report)
         self._run_dir = spec.data_dir / "run"
         settings = spec.settings
-        ports = find_free_ports(settings.worker_host, settings.worker_port, spec.workers)
+        ports = find_free_ports(settings.worker_host, settings.worker_port, spec.workers, besides=spec.port)
         self.workers = [self._managed_worker(number, port) for number, port in enumerate(ports, start=1)]
         self._reloading: asyncio.Task[None] | None = None
         self._awaiting_reload: asyncio.Task[None] | None = None
@@ -187,3 +187,5 @@ class Service:
             return
         except HeadraceError as error:
             self._report("reload", str(error))
+        except Exception as error:  # noqa: BLE001  (of PostgreSQL, of a file, of an answer: the service goes on)
+            self._report("reload", f"what is served is not known: {str(error) or type(error).__name__}")

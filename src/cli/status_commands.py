@@ -50,8 +50,13 @@ def status(window: str, pipeline: str | None, as_json: bool, url: str, token: st
     if as_json:
         print_json(answers)
         return
-    page = StatusPage(now=datetime.now(UTC), is_failed_cut="next" in failed, **answers)
+    page = StatusPage(now=datetime.now(UTC), is_failed_cut=_is_cut(failed), **answers)
     open_console().print(page.render(api.url))
+
+
+def _is_cut(page: dict[str, Any]) -> bool:
+    """Return whether a list may go on after *page*: the service looks only so far back for a page."""
+    return "next" in page or "searched_back_to" in page
 
 
 @click.command(epilog="\b\nExample:\n  headrace queues")

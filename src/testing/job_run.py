@@ -28,7 +28,10 @@ class StepOutcome(Struct, kw_only=True):
 
 
 class LogEntry(Struct, kw_only=True, frozen=True):
-    """A line of `context.log`, `print` or `logging`. *step* is the key of the step run."""
+    """A line of `context.log` or `print`, or one of `logging` from level `info` on.
+
+    *step* is the key of the step run.
+    """
 
     step: str
     level: str

@@ -4,9 +4,8 @@ import asyncio
 import copy
 import tempfile
 import time
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -15,7 +14,6 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 import msgspec
-import structlog
 
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.group_commit import GroupCommit
@@ -57,8 +55,8 @@ def run(
     """Run a pipeline in memory, without servers, and return what has happened.
 
     Params, items and outputs become JSON and are read again, outputs are checked, steps that fail are retried
-    as in a worker, but at once, and what steps print and log is in the job's log. All steps run in this
-    process: those for a `process` in a thread.
+    as in a worker, but at once, and what steps print and log is in the job's log, of `logging` from level
+    `info` on. All steps run in this process: those for a `process` in a thread.
 
     *params*: an object of the pipeline's type, or the same as JSON values. *files*: the content of uploaded
     files by the ids that the params name. *max_attempts*: that of the job.
@@ -68,10 +66,9 @@ def run(
     """
     encoded = _encode_params(pipeline, {} if params is None else params)
     uploads = {UUID(str(file_id)): content for file_id, content in (files or {}).items()}
-    with tempfile.TemporaryDirectory(prefix="headrace-test-") as folder:
+    with tempfile.TemporaryDirectory(prefix="headrace-test-") as folder, STEP_OUTPUT.captured():
         job = _run_job(_without_processes(pipeline), encoded, uploads, max_attempts, Path(folder))
-        with _logging(), STEP_OUTPUT.captured():
-            return _in_own_loop(job)
+        return _in_own_loop(job)
 
 
 def _encode_params(pipeline: Pipeline, params: Any) -> str:
@@ -102,22 +99,6 @@ def _without_processes(pipeline: Pipeline) -> Pipeline:
         for name, node in pipeline.nodes.items()
     }
     return changed
-
-
-@contextmanager
-def _logging() -> Iterator[None]:
-    """Log to `logging` in the block, where test runners show it, unless structlog is configured already."""
-    if structlog.is_configured():
-        yield
-        return
-    renderer = structlog.dev.ConsoleRenderer(
-        colors=False, exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
-    )
-    structlog.configure(processors=[renderer], logger_factory=structlog.stdlib.LoggerFactory())
-    try:
-        yield
-    finally:
-        structlog.reset_defaults()
 
 
 def _in_own_loop(job: Coroutine[Any, Any, JobRun]) -> JobRun:

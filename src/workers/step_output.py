@@ -18,7 +18,8 @@ import structlog
 from headrace.adapters.logs import LEVELS
 from headrace.domain.events.types import MAX_LOG_EVENTS
 
-_log = structlog.get_logger(__name__)
+# It never prints, whatever the author's code configures: a line of `print` would print a line, without end.
+_log = structlog.wrap_logger(logging.getLogger(__name__))
 
 _MAX_LINE_CHARS: Final = 8 * 1024
 _LEVELS: Final = {**LEVELS, "off": 100}
@@ -170,9 +171,10 @@ def captured_output(level: str, fallback: StepLog | None = None) -> Iterator[Non
     """
     root = logging.getLogger()
     before, streams = root.level, (sys.stdout, sys.stderr)
+    handler_levels = [(other, other.level) for other in root.handlers]
     handler = JobLogHandler(level, fallback)
-    for other in root.handlers:
-        other.setLevel(max(other.level, before))
+    for other, other_level in handler_levels:
+        other.setLevel(max(other_level, before))
     root.setLevel(min(before, handler.level))
     root.addHandler(handler)
     sys.stdout = StepOutput(sys.stdout, "stdout", fallback)
@@ -183,3 +185,5 @@ def captured_output(level: str, fallback: StepLog | None = None) -> Iterator[Non
         sys.stdout, sys.stderr = streams
         root.removeHandler(handler)
         root.setLevel(before)
+        for other, other_level in handler_levels:
+            other.setLevel(other_level)

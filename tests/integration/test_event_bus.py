@@ -18,14 +18,15 @@ SIGNER = MessageSigner("a secret")
 
 
 @pytest.fixture
-async def bus(redis_url: str) -> AsyncIterator[EventBus]:
+async def bus(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EventBus]:
+    monkeypatch.setattr(event_bus, "_CONFIRM_SECONDS", PATIENCE_SECONDS)
     redis = build_redis(redis_url)
-    event_bus = EventBus(redis, SIGNER)
-    running = asyncio.create_task(event_bus.run())
+    bus = EventBus(redis, SIGNER)
+    running = asyncio.create_task(bus.run())
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not event_bus.is_connected:
+        while not bus.is_connected:
             await asyncio.sleep(0.01)
-    yield event_bus
+    yield bus
     await cancel_and_wait([running])
     await close_redis(redis)
 
@@ -51,13 +52,16 @@ async def test_streams_that_open_and_end_together_share_a_command(bus: EventBus,
     await close_redis(redis)
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 5])
 async def test_a_stream_that_opens_while_the_last_one_of_its_job_ends_stays_subscribed(
-    bus: EventBus, redis_url: str
+    bus: EventBus, redis_url: str, turns: int
 ) -> None:
     received = asyncio.Event()
     assert await bus.subscribe("busy", lambda _: None)
 
     bus.unsubscribe("busy")
+    for _ in range(turns):
+        await asyncio.sleep(0)
     assert await bus.subscribe("busy", lambda _: received.set())
     # The command of a later subscription is sent after those of earlier ones.
     assert await bus.subscribe("later", lambda _: None)

@@ -29,7 +29,9 @@ def modules() -> Iterator[tuple[str, Block]]:
 
 @pytest.mark.slow
 def test_the_examples_in_python_pass_mypy(tmp_path: Path) -> None:
-    blocks = dict(modules())
+    named_blocks = list(modules())
+    blocks = dict(named_blocks)
+    assert len(blocks) == len(named_blocks), "two blocks have the same file name"
     for name, block in blocks.items():
         (tmp_path / name).write_text(block.text)
 

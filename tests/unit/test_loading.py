@@ -348,6 +348,23 @@ def test_a_package_that_extends_its_own_path_is_imported_to_look_below_it(
     assert list(expand("extending_package.flows")) == ["extending_package.flows"]
 
 
+@pytest.mark.parametrize("package", ["", "__init__.py"])
+@pytest.mark.usefixtures("fresh_imports")
+def test_a_module_below_a_namespace_folder_in_a_package_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    flow(tmp_path / "acme_jobs" / "flows" / "nightly.py", "mine")
+    if package:
+        (tmp_path / "acme_jobs" / package).touch()
+    monkeypatch.syspath_prepend(tmp_path)
+
+    require_sources(["acme_jobs.flows.nightly"])
+
+    assert load_all(["acme_jobs.flows.nightly"]).sources["mine", 1] == "acme_jobs.flows.nightly"
+    with pytest.raises(SourceNotFoundError):
+        require_sources(["acme_jobs.flows.nihgtly"])
+
+
 def test_a_file_that_is_not_a_python_module_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "flows.txt"
     file.touch()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -381,7 +382,9 @@ def test_what_steps_print_and_log_is_in_the_log_of_the_job_as_on_a_worker() -> N
 
 
 def test_runs_side_by_side_leave_the_streams_as_they_were(capsys: pytest.CaptureFixture[str]) -> None:
-    streams, level = (sys.stdout, sys.stderr), logging.getLogger().level
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(handler)
+    streams, level = (sys.stdout, sys.stderr), root.level
     both_run = threading.Barrier(2)
 
     @task
@@ -393,9 +396,25 @@ def test_runs_side_by_side_leave_the_streams_as_they_were(capsys: pytest.Capture
         jobs = list(threads.map(lambda first: run(meet, {"first": first}), (True, False)))
 
     assert [[line.message for line in job.logs] for job in jobs] == [["first"], ["second"]]
-    assert ((sys.stdout, sys.stderr), logging.getLogger().level) == (streams, level)
+    root.removeHandler(handler)
+    assert ((sys.stdout, sys.stderr), root.level, handler.level) == (streams, level, logging.NOTSET)
     print("after")  # noqa: T201
     assert capsys.readouterr().out == "after\n"
+
+
+def test_a_capture_that_fails_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (structlog.get_config(), list(logging.getLogger().handlers), sys.stdout)
+
+    def fail(_level: str) -> ExitStack:
+        raise LookupError("no output can be captured")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("headrace.testing.shared_capture.captured_output", fail)
+        with pytest.raises(LookupError, match="no output"):
+            run(word_count, Params(words=["river"]))
+
+    assert (structlog.get_config(), list(logging.getLogger().handlers), sys.stdout) == before
+    assert run(word_count, Params(words=["river"])).state == "succeeded"
 
 
 def test_a_warning_of_a_step_is_printed_once_where_no_handler_is() -> None:
@@ -410,3 +429,35 @@ def test_a_warning_of_a_step_is_printed_once_where_no_handler_is() -> None:
     )
 
     assert (ran.stdout, ran.stderr) == ("['careful']\n", "careful\n")
+
+
+PRINTS_AND_LOGS = """
+import logging, structlog
+from headrace import task
+from headrace.testing import run
+
+structlog.configure(processors=[structlog.processors.KeyValueRenderer()], cache_logger_on_first_use=True)
+before = structlog.get_config()
+log = structlog.get_logger()
+
+@task
+def talk():
+    print("printed")
+    logging.getLogger("library").warning("logged")
+    log.info("structured")
+
+print([line.message for line in run(talk).logs], structlog.get_config() == before)
+log.info("after")
+"""
+
+
+def test_steps_print_and_log_where_the_loggers_of_the_project_print() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", PRINTS_AND_LOGS],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
+    )
+
+    assert ran.stdout == "['printed', 'logged', 'structured'] True\nevent='after'\n"

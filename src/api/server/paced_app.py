@@ -46,8 +46,9 @@ class PacedApp:
             try:
                 await _run_in_turns(self._app(scope, receive, answer.send), pace)
             except asyncio.CancelledError:
-                # uvicorn cancels what is still running when the time of a stop is over. It would answer 500,
-                # and log a traceback for each.
+                # uvicorn cancels what is still running when the time of a stop is over. If the error reached
+                # it, it would answer 500 and log a traceback for each. A response that has begun is cut, and
+                # uvicorn logs a line for each: "ASGI callable returned without completing response."
                 if not answer.has_begun:
                     await _SHUTTING_DOWN.send(send)
             return

@@ -1,5 +1,6 @@
 """Finds the modules that HEADRACE_PIPELINES names, without importing them."""
 
+import contextlib
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
@@ -64,8 +65,13 @@ def _find_spec(name: str) -> ModuleSpec | None:
 
     A package may add to its path when it is imported.
     """
+    # It fails where the path of a namespace package is read before the package above is imported,
+    # or where a finder of a library raises. Python's own search decides then.
+    with contextlib.suppress(Exception):
+        if (spec := _find_unimported(name)) is not None:
+            return spec
     try:
-        return _find_unimported(name) or importlib.util.find_spec(name)
+        return importlib.util.find_spec(name)
     except Exception:  # noqa: BLE001  (a package runs its author's code)
         return None
 

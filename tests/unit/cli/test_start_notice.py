@@ -1,8 +1,10 @@
 """Commands wait for a service that `up` is just starting in their data folder, and for no other."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,6 +25,11 @@ def starting(tmp_path: Path) -> Iterator[Path]:
     with DataDirLock(tmp_path):
         announce_start(tmp_path, URL)
         yield tmp_path
+
+
+def become_ready_at_the_first_poll(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: withdraw_start(data_dir))
+    monkeypatch.setattr("headrace.cli.start_notice.time", clock)
 
 
 def test_a_service_is_starting_from_its_announcement_until_it_is_ready(starting: Path) -> None:
@@ -47,16 +54,14 @@ def test_the_notice_of_an_up_that_was_killed_does_not_count(tmp_path: Path) -> N
 
 
 def test_a_command_says_once_that_it_waits_and_goes_on_when_the_service_is_ready(
-    starting: Path, capsys: pytest.CaptureFixture[str]
+    starting: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ready = threading.Timer(0.2, withdraw_start, [starting])
-    ready.start()
+    become_ready_at_the_first_poll(starting, monkeypatch)
 
     wait_while_starting(URL, starting, seconds=PATIENCE_SECONDS)
 
     assert not is_starting(URL, starting)
     assert capsys.readouterr().err == f"headrace: the service at {URL} is starting; waiting for it\n"
-    ready.join()
 
 
 def test_a_command_gives_up_waiting_at_its_limit(starting: Path) -> None:
@@ -80,14 +85,12 @@ def test_a_client_waits_for_the_start_that_its_data_folder_announces(
     starting: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HEADRACE_DATA_DIR", str(starting))
-    ready = threading.Timer(0.2, withdraw_start, [starting])
-    ready.start()
+    become_ready_at_the_first_poll(starting, monkeypatch)
 
     ApiClient(URL, None)
 
     assert not is_starting(URL, starting)
     assert "is starting; waiting for it" in capsys.readouterr().err
-    ready.join()
 
 
 def test_a_service_on_another_machine_is_not_waited_for(

@@ -5,8 +5,11 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console, RenderableType
 
+from headrace.cli.api_client import ApiClient
+from headrace.cli.main import cli
 from headrace.cli.status_page import StatusPage, queues_table, workers_table
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -114,6 +117,30 @@ def test_an_idle_service_is_told_in_words() -> None:
     assert "took" not in text
     assert text.rstrip().endswith("none")
     assert "none of the newest jobs" in printed(status(failed=[], is_failed_cut=True).render("x"))
+
+
+@pytest.mark.parametrize(
+    ("mark", "words"),
+    [
+        ({"next": "a-cursor"}, "none of the newest jobs"),
+        ({"searched_back_to": "2027-01-01T00:00:00Z"}, "none of the newest jobs"),
+        ({}, "none"),
+    ],
+)
+def test_failures_that_were_not_looked_for_are_not_denied(
+    mark: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: dict[str, Any] = {
+        "/stats": STATS,
+        "/queues": {"items": QUEUES},
+        "/workers": {"items": WORKERS},
+        "/jobs": {"items": [], "total": 0, **mark},
+    }
+    monkeypatch.setattr(ApiClient, "get", lambda _client, path, **_params: pages[path])
+
+    shown = CliRunner().invoke(cli, ["status"], catch_exceptions=False)
+
+    assert shown.output.splitlines()[-1].strip() == words
 
 
 def test_queues_without_a_worker_stand_out() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from structlog.testing import capture_logs
 
 from headrace.domain.events.types import MAX_LOG_EVENTS
 from headrace.workers.step_output import CURRENT_LOG, JobLogHandler, StepLog, StepOutput, captured_output
+from support.patience import PATIENCE_SECONDS
 
 
 class Sent(list[tuple[str, str, dict[str, Any]]]):
@@ -136,3 +138,30 @@ def test_streams_and_levels_are_restored(sent: Sent) -> None:
     assert sent.messages == ["within"]
     assert (sys.stdout, sys.stderr) == streams
     assert (logging.getLogger().level, logging.getLogger().handlers) == (level, handlers)
+
+
+PRINTS_WHERE_THE_LOG_PRINTS = """
+import structlog
+from headrace.workers.step_output import CURRENT_LOG, StepLog, captured_output
+
+structlog.configure(logger_factory=structlog.PrintLoggerFactory())
+lines = []
+CURRENT_LOG.set(StepLog(lambda message, level, fields: lines.append(message), "info"))
+with captured_output("info"):
+    print("a line")
+    structlog.get_logger().info("another")
+CURRENT_LOG.set(None)
+print(len(lines), lines[0])
+"""
+
+
+def test_a_step_prints_where_its_code_lets_loggers_print() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", PRINTS_WHERE_THE_LOG_PRINTS],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
+    )
+
+    assert ran.stdout == "2 a line\n"
