@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from headrace.domain.jobs.states import JobState
 from headrace.domain.queues import repository as queues
 from headrace.domain.statistics import repository as statistics
 from support.harness import Api
@@ -124,6 +125,31 @@ async def test_stats_beyond_their_bounds_are_estimates_of_the_newest_jobs(
             assert "running_is_estimate" not in counts
             assert stats["ended_jobs"] == 2
             assert 0 < stats["measured_seconds"] < 3_600
+
+
+async def test_stats_of_a_pipeline_do_not_show_how_many_jobs_others_have(
+    ada: Api, bob: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "MAX_COUNTED", 2)
+    await submit(bob, 3)
+
+    assert (await get(ada, "/stats", pipeline="noop"))["counts"] == dict.fromkeys(JobState, 0)
+
+
+async def test_queued_jobs_of_a_pipeline_beyond_the_bound_count_suspects(
+    ada: Api, root: Api, shared_api: SharedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, *others = await submit(ada, 5)
+    for job in others:
+        await end(shared_api, job, "succeeded", waited=1, took=1)
+    await shared_api.database.fetch("UPDATE jobs SET losses = 3 WHERE id = $1::text::uuid", first)
+    monkeypatch.setattr(statistics, "MAX_COUNTED", 2)
+
+    counts = (await get(root, "/stats", pipeline="noop"))["counts"]
+
+    assert (counts["queued"], "queued_is_estimate" in counts) == (2, False)
+    assert counts["succeeded_is_estimate"]
+    assert second != first
 
 
 @pytest.mark.parametrize("window", ["59s", "25h", "1441m", "99999h", "1d", "", "-1h", "h", "1.5h", "٣h"])
