@@ -55,7 +55,8 @@ async def crowded(
         (queues, "_MAX_OLDEST", COUNTED),
         (statistics, "MAX_COUNTED", COUNTED),
         (statistics, "MAX_MEASURED", COUNTED),
-        (workers, "_MAX_RUNNING", COUNTED),
+        (queues, "MAX_RUNNING", COUNTED),
+        (workers, "MAX_RUNNING", COUNTED),
     ):
         monkeypatch.setattr(module, name, value)
     await database.fetch(

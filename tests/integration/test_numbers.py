@@ -229,6 +229,43 @@ async def test_queues_beyond_the_bound_are_estimates(
     assert scaling["wanted_workers"] == scaling["value"] == scaling["due"] == 2
 
 
+async def test_a_queue_behind_the_bound_of_an_owner_is_shown_as_unknown(
+    ada: Api, shared_api: SharedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "MAX_COUNTED", 2)
+    await submit(ada, 3)
+    await submit(ada, 1, queue="mail")
+    await add_worker(shared_api, "w1", "mail")
+
+    default, mail = (await get(ada, "/queues"))["items"]
+
+    assert (default["name"], mail["name"]) == ("default", "mail")
+    assert (default["queued_is_estimate"], mail["queued_is_estimate"]) == (True, True)
+
+
+async def test_queues_that_workers_serve_are_shown_before_others(
+    ada: Api, root: Api, shared_api: SharedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "MAX_QUEUES", 2)
+    for queue in ("a", "b", "c"):
+        await submit(ada, 1, queue=queue)
+    await add_worker(shared_api, "w1", "served")
+
+    for api in (ada, root):
+        assert [queue["name"] for queue in (await get(api, "/queues"))["items"]] == ["a", "served"]
+
+
+async def test_scaling_counts_the_running_jobs_of_its_queue_however_many_run_elsewhere(
+    ada: Api, root: Api, shared_api: SharedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "MIN_DUE", 2)
+    monkeypatch.setattr(queues, "_COUNTED_WORKERS", 2)
+    for job in [*await submit(ada, 3, queue="a"), *await submit(ada, 1, queue="z")]:
+        await run(shared_api, job, "w1")
+
+    assert [(await get(root, f"/queues/{name}/scaling", slots=1))["running"] for name in "az"] == [3, 1]
+
+
 async def test_scaling_counts_due_and_running_jobs_and_is_zero_for_an_unknown_queue(
     ada: Api, root: Api, shared_api: SharedApi
 ) -> None:
