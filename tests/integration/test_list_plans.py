@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
@@ -37,6 +37,8 @@ COUNTED: Final = 50
 LOOKED: Final = 200
 # A few scans of the bound in one statement: the page, the total, and the end of the window.
 MOST_ROWS: Final = 3 * LOOKED
+NOON: Final = datetime(2000, 1, 1, 12, tzinfo=UTC)
+LATER: Final = datetime(2100, 1, 1, tzinfo=UTC)
 _TABLES: Final = ("jobs", "files", "job_tags")
 
 
@@ -156,6 +158,8 @@ async def test_each_list_of_jobs_reads_a_bounded_number_of_rows(
         JobFilter(limit=20, states={"failed"}),
         JobFilter(limit=20, states={"failed", "cancelled"}, order_by="-finished_at"),
         JobFilter(limit=20, states={"cancelled"}, order_by="finished_at"),
+        JobFilter(limit=20, states={"cancelled"}, order_by="-finished_at", created_before=NOON),
+        JobFilter(limit=20, states={"failed"}, order_by="finished_at", created_after=LATER),
         JobFilter(limit=20, states={"queued", "running"}),
         JobFilter(limit=20, pipeline="noop"),
         JobFilter(limit=20, pipeline="none"),
