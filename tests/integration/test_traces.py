@@ -165,6 +165,18 @@ async def test_without_a_caller_a_submission_begins_a_trace(traced_api: Api) -> 
     assert dict(spans["attempt traced"].attributes or {})["headrace.state"] == "succeeded"
 
 
+async def test_a_refused_submission_has_the_name_of_its_error_and_not_its_text(traced_api: Api) -> None:
+    response = await traced_api.http.post(
+        "/api/v1/jobs", json={"pipeline": "traced", "params": {"fails": "secret"}}
+    )
+    (submit,) = spans_by_name()["submit"]
+
+    assert (response.status_code, response.json()["code"]) == (422, "params_invalid")
+    assert not submit.status.is_ok
+    assert submit.status.description == "ParamsInvalidError"
+    assert not submit.events
+
+
 async def test_each_try_has_a_span_of_its_own_and_begins_from_a_clean_context(traced_api: Api) -> None:
     await run(traced_api, fails=True)
     named = spans_by_name()
