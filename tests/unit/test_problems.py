@@ -63,7 +63,6 @@ NEVER_RAISED_BY_REQUESTS = {
     "TooManyRowsError",
     "TracingNotInstalledError",
     "ToolError",
-    "TracingNotInstalledError",
     "UnguardedRouteError",
     "UnknownKeyError",
 }
