@@ -100,7 +100,8 @@ def test_nonsense_is_refused(raw: bytes) -> None:
         assert send(port, raw)[:12] in (b"HTTP/1.1 404", b"HTTP/1.1 405")
 
 
-def test_connections_are_bounded_and_free_again() -> None:
+def test_connections_are_bounded_and_free_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.workers.monitoring.server._REQUEST_SECONDS", PATIENCE_SECONDS)
     with served() as port:
         idle = [socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) for _ in range(32)]
         # The accept order is that of the connections, so this one is beyond the limit.
