@@ -7,8 +7,11 @@ import pytest
 from headrace.domain import paging
 from headrace.domain.cursors import Position
 from headrace.domain.files import repository as file_repository
+from headrace.domain.files.models import File
+from headrace.domain.files.repository import FileRepository
 from headrace.domain.jobs import job_lists, rare_filters
 from headrace.domain.jobs.job_lists import JobLists, JobSelection
+from headrace.domain.paging import ListPage
 from support.harness import Api
 from support.shared_api import SharedApi
 
@@ -117,6 +120,28 @@ async def test_files_that_are_tested_or_sorted_one_by_one_are_the_newest(
     assert (sorted(ids(whole)), whole["total"], "searched_back_to" in whole) == (uploaded, 5, False)
     assert (sorted(ids(newest)), newest["total_is_estimate"]) == (uploaded[2:], True)
     assert (sorted(ids(rest)), "searched_back_to" in rest) == (uploaded[:2], False)
+
+
+async def test_the_window_of_files_does_not_move_while_files_are_uploaded(
+    ada: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "/api/v1/files"
+
+    async def upload(count: int) -> list[str]:
+        files = {"file": ("x.txt", b"x")}
+        return [(await ada.http.post(path, files=files)).json()["id"] for _ in range(count)]
+
+    uploaded = await upload(5)
+    monkeypatch.setattr(file_repository, "MAX_LOOKED_FILES", 3)
+    fetch = FileRepository._fetch_from_window
+
+    async def fetch_after_uploads(files: FileRepository, *arguments: Any) -> ListPage[File]:
+        await upload(2)
+        return await fetch(files, *arguments)
+
+    monkeypatch.setattr(FileRepository, "_fetch_from_window", fetch_after_uploads)
+
+    assert sorted(ids(await page(ada, path, order_by="name"))) == uploaded[2:]
 
 
 async def test_lists_of_admins_have_cursors_as_well(ada: Api, bob: Api, root: Api) -> None:
