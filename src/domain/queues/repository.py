@@ -120,5 +120,5 @@ class QueueRepository:
 
 
 def _first_names(served: Collection[str], others: Set[str]) -> list[str]:
-    """Return the names of the queues that are shown, in order; those of served queues are never left out."""
+    """Return the names of the queues that are shown, in order. Served queues find room before *others*."""
     return sorted([*sorted(served), *sorted(others - set(served))][:MAX_QUEUES])
