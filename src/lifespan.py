@@ -249,7 +249,7 @@ def _build_services(
         connections.submit_pool, turns(look_up_places, share_of(look_up_places), WAIT_SECONDS)
     )
     usages = FairDatabase(connections.stream_pool, turns(2, 1, WAIT_SECONDS))
-    numbers = FairDatabase(connections.search_pool, turns(SEARCH_CONNECTIONS, 1, WAIT_SECONDS))
+    numbers = FairDatabase(connections.stream_pool, turns(2, 1, WAIT_SECONDS))
     signer = MessageSigner(settings.secret_key)
     heavy_work = HeavyWork()
     bus = EventBus(redis, signer)

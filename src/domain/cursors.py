@@ -103,6 +103,12 @@ def behind(order: Order, position: Position) -> ColumnElement[bool]:
     return or_(later, first.column.is_(None)) if first.nulls_last else later
 
 
+def at_or_behind(order: Order, position: Position) -> ColumnElement[bool]:
+    """Return the condition that a row has *position* or comes after it, in an order without nulls."""
+    columns, values = tuple_(*(column.column for column in order)), tuple_(*position)
+    return columns <= values if order[0].is_descending else columns >= values
+
+
 def _kind_of(column: SortColumn) -> Any:
     kind: Any = column.column.type.python_type
     kinds: dict[Any, Any] = {datetime: Annotated[datetime, Meta(tz=True)], int: _Int8, UUID: UUID, str: str}

@@ -5,8 +5,13 @@ from typing import Any, Final
 import pytest
 
 from headrace.domain import paging
+from headrace.domain.cursors import Position
 from headrace.domain.files import repository as file_repository
+from headrace.domain.files.models import File
+from headrace.domain.files.repository import FileRepository
 from headrace.domain.jobs import job_lists, rare_filters
+from headrace.domain.jobs.job_lists import JobLists, JobSelection
+from headrace.domain.paging import ListPage
 from support.harness import Api
 from support.shared_api import SharedApi
 
@@ -117,6 +122,28 @@ async def test_files_that_are_tested_or_sorted_one_by_one_are_the_newest(
     assert (sorted(ids(rest)), "searched_back_to" in rest) == (uploaded[:2], False)
 
 
+async def test_the_window_of_files_does_not_move_while_files_are_uploaded(
+    ada: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "/api/v1/files"
+
+    async def upload(count: int) -> list[str]:
+        files = {"file": ("x.txt", b"x")}
+        return [(await ada.http.post(path, files=files)).json()["id"] for _ in range(count)]
+
+    uploaded = await upload(5)
+    monkeypatch.setattr(file_repository, "MAX_LOOKED_FILES", 3)
+    fetch = FileRepository._fetch_from_window
+
+    async def fetch_after_uploads(files: FileRepository, *arguments: Any) -> ListPage[File]:
+        await upload(2)
+        return await fetch(files, *arguments)
+
+    monkeypatch.setattr(FileRepository, "_fetch_from_window", fetch_after_uploads)
+
+    assert sorted(ids(await page(ada, path, order_by="name"))) == uploaded[2:]
+
+
 async def test_lists_of_admins_have_cursors_as_well(ada: Api, bob: Api, root: Api) -> None:
     for api in (ada, bob, root):
         await submit(api, 1)
@@ -155,6 +182,48 @@ async def test_a_filter_without_an_index_looks_at_a_window_and_goes_on_behind_it
         assert "searched_back_to" not in pages[-1]
 
 
+async def test_a_window_does_not_move_while_jobs_are_submitted(
+    ada: Api, small_bounds: pytest.MonkeyPatch
+) -> None:
+    (wanted,) = await submit(ada, 1, queue="rare")
+    await submit(ada, 2)
+    select = JobLists.select
+
+    async def select_before_submissions(lists: JobLists, position: Position | None) -> JobSelection:
+        selection = await select(lists, position)
+        await submit(ada, 2)
+        return selection
+
+    small_bounds.setattr(JobLists, "select", select_before_submissions)
+    whole = await page(ada, queue="rare")
+    (later,) = await submit(ada, 1, queue="rare")
+    await submit(ada, 2)
+    cut = await page(ada, queue="rare")
+    rest = await walk(ada, queue="rare", after=cut["next"])
+
+    assert ids(whole) == [wanted]
+    assert (ids(cut), ids(*rest)) == ([later], [wanted])
+
+
+async def test_a_page_behind_an_offset_goes_on_only_if_the_offset_is_used_up(
+    ada: Api, small_bounds: pytest.MonkeyPatch
+) -> None:
+    old = await submit(ada, 2, queue="rare")
+    await submit(ada, 2)
+    new = await submit(ada, 1, queue="rare")
+    await submit(ada, 1)
+    newest = await submit(ada, 1, queue="rare")
+
+    pages = await walk(ada, queue="rare", limit=2)
+    second = await page(ada, queue="rare", limit=2, offset=1)
+    beyond = await page(ada, queue="rare", limit=2, offset=2)
+
+    assert ids(*pages) == [*newest, *new, *old[::-1]]
+    assert ids(second, *await walk(ada, queue="rare", after=second["next"])) == [*new, *old[::-1]]
+    assert (beyond["items"], "next" in beyond) == ([], False)
+    assert "searched_back_to" in beyond
+
+
 async def test_an_order_without_an_index_sorts_the_newest_jobs_and_says_so(
     ada: Api, small_bounds: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +236,20 @@ async def test_an_order_without_an_index_sorts_the_newest_jobs_and_says_so(
     shown = await page(ada, JOBS + f"/{jobs[2]}")
     assert by_priority["searched_back_to"] <= shown["created_at"]
     assert by_priority["total_is_estimate"]
+
+
+async def test_times_of_submission_narrow_the_list_in_the_order_of_ends(
+    ada: Api, root: Api, shared_api: SharedApi, small_bounds: pytest.MonkeyPatch
+) -> None:
+    jobs = await submit(ada, 6)
+    await finish(shared_api, jobs, "failed")
+    second, fifth = [(await page(ada, f"{JOBS}/{jobs[place]}"))["created_at"] for place in (1, 4)]
+
+    pages = await walk(
+        root, state="failed", order_by="finished_at", created_after=second, created_before=fifth
+    )
+
+    assert ids(*pages) == jobs[1:4]
 
 
 @pytest.mark.parametrize("order_by", ["finished_at", "-finished_at"])

@@ -116,6 +116,22 @@ async def test_counts_end_at_a_limit_and_are_estimated_beyond(
     assert facts.due["default"] == 500  # the sample is the whole of a small table
 
 
+async def test_queues_that_users_invent_do_not_displace_those_that_workers_serve(
+    filled: StatementPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repository, "MAX_LANES", 3)
+    for queue in ("a", "b", "c", "default", "e"):
+        await fill(filled, 2, queue=queue)
+    await filled.fetch(
+        "INSERT INTO workers (id, queues, pipelines, concurrency, started_at, last_seen_at)"
+        " VALUES ('w', '{default,idle}', '{noop@1}', 50, now(), now())"
+    )
+
+    facts = await FactsRepository(filled).fetch()
+
+    assert facts.due == {"default": 2, "idle": 0, "a": 2, "b": 2}
+
+
 async def test_a_sample_of_a_larger_table_is_close_and_the_same_each_time(filled: StatementPool) -> None:
     await fill(filled, 6_000, "succeeded", age=60)
     repository_of_facts = FactsRepository(filled)
@@ -131,6 +147,7 @@ async def test_a_sample_of_a_larger_table_is_close_and_the_same_each_time(filled
     ("statement", "arguments"),
     [
         (repository._LANES, (2_000,)),
+        (repository._SERVED_LANES, (2_000, ["default", "none"])),
         (repository._LANE_COUNTS, (["default"], ["noop@1"], [False], [0], 100, 100)),
         (repository._SUSPECTS, (100,)),
         (repository._BACKING_OFF, (100,)),

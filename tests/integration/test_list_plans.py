@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
@@ -55,7 +55,8 @@ async def crowded(
         (queues, "_MAX_OLDEST", COUNTED),
         (statistics, "MAX_COUNTED", COUNTED),
         (statistics, "MAX_MEASURED", COUNTED),
-        (workers, "_MAX_RUNNING", COUNTED),
+        (queues, "MAX_RUNNING", COUNTED),
+        (workers, "MAX_RUNNING", COUNTED),
     ):
         monkeypatch.setattr(module, name, value)
     await database.fetch(
@@ -147,6 +148,7 @@ async def test_each_list_of_jobs_reads_a_bounded_number_of_rows(
     statements: list[Statement],
     reach: Reach,
 ) -> None:
+    between = datetime.now(UTC) - timedelta(seconds=MANY // 2)
     filters = [
         JobFilter(limit=20),
         JobFilter(limit=20, order_by="created_at"),
@@ -155,6 +157,8 @@ async def test_each_list_of_jobs_reads_a_bounded_number_of_rows(
         JobFilter(limit=20, states={"failed"}),
         JobFilter(limit=20, states={"failed", "cancelled"}, order_by="-finished_at"),
         JobFilter(limit=20, states={"cancelled"}, order_by="finished_at"),
+        JobFilter(limit=20, states={"cancelled"}, order_by="-finished_at", created_before=between),
+        JobFilter(limit=20, states={"failed"}, order_by="finished_at", created_after=between),
         JobFilter(limit=20, states={"queued", "running"}),
         JobFilter(limit=20, pipeline="noop"),
         JobFilter(limit=20, pipeline="none"),

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from headrace.domain.jobs.states import JobState
 from headrace.domain.queues import repository as queues
 from headrace.domain.statistics import repository as statistics
 from support.harness import Api
@@ -126,6 +127,31 @@ async def test_stats_beyond_their_bounds_are_estimates_of_the_newest_jobs(
             assert 0 < stats["measured_seconds"] < 3_600
 
 
+async def test_stats_of_a_pipeline_do_not_show_how_many_jobs_others_have(
+    ada: Api, bob: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "MAX_COUNTED", 2)
+    await submit(bob, 3)
+
+    assert (await get(ada, "/stats", pipeline="noop"))["counts"] == dict.fromkeys(JobState, 0)
+
+
+async def test_queued_jobs_of_a_pipeline_beyond_the_bound_count_suspects(
+    ada: Api, root: Api, shared_api: SharedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, *others = await submit(ada, 5)
+    for job in others:
+        await end(shared_api, job, "succeeded", waited=1, took=1)
+    await shared_api.database.fetch("UPDATE jobs SET losses = 3 WHERE id = $1::text::uuid", first)
+    monkeypatch.setattr(statistics, "MAX_COUNTED", 2)
+
+    counts = (await get(root, "/stats", pipeline="noop"))["counts"]
+
+    assert (counts["queued"], "queued_is_estimate" in counts) == (2, False)
+    assert counts["succeeded_is_estimate"]
+    assert second != first
+
+
 @pytest.mark.parametrize("window", ["59s", "25h", "1441m", "99999h", "1d", "", "-1h", "h", "1.5h", "٣h"])
 async def test_a_window_that_is_too_short_too_long_or_none_is_refused(ada: Api, window: str) -> None:
     response = await ada.http.get(f"{BASE}/stats", params={"window": window})
@@ -201,6 +227,43 @@ async def test_queues_beyond_the_bound_are_estimates(
     scaling = await get(root, "/queues/default/scaling", slots=1)
     assert scaling["due_is_minimum"]
     assert scaling["wanted_workers"] == scaling["value"] == scaling["due"] == 2
+
+
+async def test_a_queue_behind_the_bound_of_an_owner_is_shown_as_unknown(
+    ada: Api, shared_api: SharedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "MAX_COUNTED", 2)
+    await submit(ada, 3)
+    await submit(ada, 1, queue="mail")
+    await add_worker(shared_api, "w1", "mail")
+
+    default, mail = (await get(ada, "/queues"))["items"]
+
+    assert (default["name"], mail["name"]) == ("default", "mail")
+    assert (default["queued_is_estimate"], mail["queued_is_estimate"]) == (True, True)
+
+
+async def test_queues_that_workers_serve_are_shown_before_others(
+    ada: Api, root: Api, shared_api: SharedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "MAX_QUEUES", 2)
+    for queue in ("a", "b", "c"):
+        await submit(ada, 1, queue=queue)
+    await add_worker(shared_api, "w1", "served")
+
+    for api in (ada, root):
+        assert [queue["name"] for queue in (await get(api, "/queues"))["items"]] == ["a", "served"]
+
+
+async def test_scaling_counts_the_running_jobs_of_its_queue_however_many_run_elsewhere(
+    ada: Api, root: Api, shared_api: SharedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "MIN_DUE", 2)
+    monkeypatch.setattr(queues, "_COUNTED_WORKERS", 2)
+    for job in [*await submit(ada, 3, queue="a"), *await submit(ada, 1, queue="z")]:
+        await run(shared_api, job, "w1")
+
+    assert [(await get(root, f"/queues/{name}/scaling", slots=1))["running"] for name in "az"] == [3, 1]
 
 
 async def test_scaling_counts_due_and_running_jobs_and_is_zero_for_an_unknown_queue(

@@ -31,6 +31,17 @@ CALLER_TRACE = CALLER.split("-")[1]
 SPANS = InMemorySpanExporter()
 
 
+class KeptProvider(TracerProvider):
+    """The provider of this process, in which `traced_api` may be closed and built again."""
+
+    def shutdown(self) -> None:
+        """Go on, for the next `traced_api`."""
+
+
+PROVIDER = KeptProvider(shutdown_on_exit=False)
+PROVIDER.add_span_processor(SimpleSpanProcessor(SPANS))
+
+
 class RemoteSpan(Struct, frozen=True):
     """A span that the process of a step has sent to the collector."""
 
@@ -80,10 +91,9 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 async def traced_api(module_settings: Settings, collector: Collector) -> AsyncIterator[Api]:
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(SPANS))
-    trace.set_tracer_provider(provider)  # the author's spans go to the provider of the process
-    tracing = OtelTracing(provider)
+    if trace.get_tracer_provider() is not PROVIDER:
+        trace.set_tracer_provider(PROVIDER)  # the author's spans go to the provider of the process
+    tracing = OtelTracing(PROVIDER)
     settings = msgspec.structs.replace(module_settings, pipelines=(str(FLOWS),), traces="otlp")
     async with working(settings, instruments=Instruments(tracing=tracing)), serving(settings, tracing) as api:
         # While the first process step loads its modules, a job that waits for it is handed back.
@@ -165,6 +175,18 @@ async def test_without_a_caller_a_submission_begins_a_trace(traced_api: Api) -> 
     assert dict(spans["attempt traced"].attributes or {})["headrace.state"] == "succeeded"
 
 
+async def test_a_refused_submission_has_the_name_of_its_error_and_not_its_text(traced_api: Api) -> None:
+    response = await traced_api.http.post(
+        "/api/v1/jobs", json={"pipeline": "traced", "params": {"fails": "secret"}}
+    )
+    (submit,) = spans_by_name()["submit"]
+
+    assert (response.status_code, response.json()["code"]) == (422, "params_invalid")
+    assert not submit.status.is_ok
+    assert submit.status.description == "ParamsInvalidError"
+    assert not submit.events
+
+
 async def test_each_try_has_a_span_of_its_own_and_begins_from_a_clean_context(traced_api: Api) -> None:
     await run(traced_api, fails=True)
     named = spans_by_name()
@@ -185,14 +207,12 @@ async def test_log_lines_of_all_kinds_of_steps_name_request_job_step_attempt_and
     settings = msgspec.structs.replace(
         module_settings, pipelines=(str(FLOWS),), traces="otlp", env="production"
     )
-    provider = trace.get_tracer_provider()
-    assert isinstance(provider, TracerProvider)
     worker_log = StringIO()
     configure_logging("info", as_json=True, stream=worker_log)
     try:
         # Its process steps write to the standard error that this test captures.
         async with working(
-            settings, queues=("logged",), instruments=Instruments(tracing=OtelTracing(provider))
+            settings, queues=("logged",), instruments=Instruments(tracing=OtelTracing(PROVIDER))
         ):
             await run(traced_api, queue="logged")
             traces = await run(traced_api, {"X-Request-Id": "asked-by-a-test"}, queue="logged")

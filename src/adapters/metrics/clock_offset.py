@@ -18,11 +18,18 @@ class ClockOffset:
     """The offset is exact to half a round trip. It is measured while somebody reads the metrics."""
 
     def __init__(
-        self, database: Database, scrapes: Scrapes, *, clock: Callable[[], float] = time.time
+        self,
+        database: Database,
+        scrapes: Scrapes,
+        *,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
+        """*clock* is the one that is measured. *timer* measures durations, also while the clock is set."""
         self._database = database
         self._scrapes = scrapes
         self._clock = clock
+        self._timer = timer
         self._measured_at = float("-inf")
         self.seconds: float | None = None
         """None until it is known."""
@@ -33,15 +40,15 @@ class ClockOffset:
 
     async def measure(self) -> int:
         """Measure the offset if it is time, by the fastest of three statements; return 1 if it was."""
-        if not self._scrapes.are_recent or self._clock() - self._measured_at < _PERIOD_SECONDS:
+        if not self._scrapes.are_recent or self._timer() - self._measured_at < _PERIOD_SECONDS:
             return 0
-        self._measured_at = self._clock()
+        self._measured_at = self._timer()
         fastest = float("inf")
         for _ in range(_TRIES):
-            began = self._clock()
+            at, began = self._clock(), self._timer()
             (row,) = await self._database.fetch(_NOW)
-            took = self._clock() - began
+            took = self._timer() - began
             if took < fastest:
                 fastest = took
-                self.seconds = row["seconds"] - (began + took / 2)
+                self.seconds = row["seconds"] - (at + took / 2)
         return 1

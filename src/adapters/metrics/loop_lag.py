@@ -22,9 +22,14 @@ class LoopLag:
 
     async def run(self) -> None:
         """Tick twice a second, until cancelled."""
+        self.start()
         while True:
             self.tick()
             await asyncio.sleep(TICK_SECONDS)
+
+    def start(self) -> None:
+        """Measure from now on: the time before the loop ran is no lag."""
+        self._ticked_at = self._clock()
 
     def tick(self) -> None:
         """Record that the loop runs."""

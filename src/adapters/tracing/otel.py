@@ -50,12 +50,16 @@ class OtelTracing:
         self, headers: Iterable[tuple[bytes, bytes]], pipelines: Sequence[str]
     ) -> Iterator[str | None]:
         sent = next((value for name, value in headers if name == _HEADER.encode()), b"")
-        with self._tracer.start_as_current_span(
-            "submit",
-            context=_extract(sent.decode("latin-1")),
-            kind=SpanKind.PRODUCER,
-            attributes={"headrace.jobs": len(pipelines), "headrace.pipelines": sorted(set(pipelines))},
-            record_exception=False,
+        with (
+            self._tracer.start_as_current_span(
+                "submit",
+                context=_extract(sent.decode("latin-1")),
+                kind=SpanKind.PRODUCER,
+                attributes={"headrace.jobs": len(pipelines), "headrace.pipelines": sorted(set(pipelines))},
+                record_exception=False,
+                set_status_on_exception=False,
+            ) as span,
+            _failing(span),
         ):
             yield self.current_traceparent()
 
@@ -88,23 +92,21 @@ class OtelTracing:
 
     @contextmanager
     def step(self, claim: Claim, key: str, runs_in: str) -> Iterator[None]:
-        with self._tracer.start_as_current_span(
-            f"step {key.partition('[')[0]}",
-            attributes={
-                "headrace.job_id": str(claim.job_id),
-                "headrace.step": key,
-                "headrace.attempt": claim.attempt,
-                "headrace.runs_in": runs_in,
-            },
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            try:
-                yield
-            except Exception as error:
-                # Its text may hold values of the job.
-                span.set_status(Status(StatusCode.ERROR, type(error).__name__))
-                raise
+        with (
+            self._tracer.start_as_current_span(
+                f"step {key.partition('[')[0]}",
+                attributes={
+                    "headrace.job_id": str(claim.job_id),
+                    "headrace.step": key,
+                    "headrace.attempt": claim.attempt,
+                    "headrace.runs_in": runs_in,
+                },
+                record_exception=False,
+                set_status_on_exception=False,
+            ) as span,
+            _failing(span),
+        ):
+            yield
 
     def current_traceparent(self) -> str | None:
         carrier: dict[str, str] = {}
@@ -129,6 +131,16 @@ class OtelAttempt:
         if state == "failed":
             self._span.set_status(Status(StatusCode.ERROR))
         self._span.end()
+
+
+@contextmanager
+def _failing(span: Span) -> Iterator[None]:
+    """Give *span* the type of the block's error. Its text may hold values of the job."""
+    try:
+        yield
+    except Exception as error:
+        span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+        raise
 
 
 def _extract(traceparent: str) -> Context:

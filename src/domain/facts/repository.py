@@ -5,7 +5,7 @@ counted in a sample of the table's pages, which is the whole table while that is
 are the same each time, so that estimates do not jump.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from headrace.domain.database import Database, Row
@@ -19,7 +19,7 @@ from headrace.domain.jobs.claim_rules import (
     last_due_order_sql,
 )
 from headrace.domain.pipelines.versions import VERSION_KEY_SQL
-from headrace.domain.workers.directory import WorkerDirectory
+from headrace.domain.workers.directory import MAX_RUNNING, WorkerDirectory
 
 MAX_LANES: Final = 2_000
 # Each is read from the table, since the index has an expression.
@@ -27,7 +27,6 @@ _MAX_COUNTED: Final = 40_000
 _MAX_COUNTED_OF_LANE: Final = 10_000
 _MIN_COUNTED_OF_LANE: Final = 20
 _MAX_SUSPECTS: Final = 10_000
-_MAX_RUNNING: Final = 100_000
 SAMPLED_PAGES: Final = 4_000
 # The first in the due order is the oldest, unless jobs with other priorities were submitted within minutes.
 _OLDEST_AMONG: Final = 100
@@ -61,17 +60,34 @@ TABLES: Final = (
 """The tables of the service; others in its schema are not measured."""
 
 _LANE: Final = f"queue, {VERSION_KEY_SQL} AS version_key, needs_process, {HEAD_START_SQL} AS head_start"
+_LANE_COLUMNS: Final = ("queue", "version_key", "needs_process", "head_start")
 _LANE_KEY: Final = f"queue, {VERSION_KEY_SQL}, needs_process, {HEAD_START_SQL}"
+_IS_LATER: Final = f"""({_LANE_KEY}) >
+    (previous.queue, previous.version_key, previous.needs_process, previous.head_start)"""
+
+
+def _first_lane(condition: str) -> str:
+    return f"""
+        SELECT {_LANE} FROM jobs WHERE {MAY_BE_CLAIMED_SQL} AND {condition} ORDER BY {_LANE_KEY} LIMIT 1
+    """  # noqa: S608  (fragments of this code base)
+
+
 _LANES: Final = f"""
 WITH RECURSIVE lanes AS (
-    (SELECT {_LANE} FROM jobs WHERE {MAY_BE_CLAIMED_SQL} ORDER BY {_LANE_KEY} LIMIT 1)
+    ({_first_lane("true")})
     UNION ALL
-    SELECT lane.* FROM lanes previous CROSS JOIN LATERAL (
-        SELECT {_LANE} FROM jobs
-        WHERE {MAY_BE_CLAIMED_SQL} AND ({_LANE_KEY}) >
-            (previous.queue, previous.version_key, previous.needs_process, previous.head_start)
-        ORDER BY {_LANE_KEY} LIMIT 1
-    ) lane
+    SELECT lane.* FROM lanes previous CROSS JOIN LATERAL ({_first_lane(_IS_LATER)}) lane
+)
+SELECT * FROM lanes LIMIT $1
+"""  # noqa: S608  (fragments of this code base)
+# $2: the names of the queues, whose first lanes come first.
+_SERVED_LANES: Final = f"""
+WITH RECURSIVE lanes AS (
+    SELECT lane.* FROM unnest($2::text[]) AS served(name)
+    CROSS JOIN LATERAL ({_first_lane("queue = served.name")}) lane
+    UNION ALL
+    SELECT lane.* FROM lanes previous
+    CROSS JOIN LATERAL ({_first_lane(f"queue = previous.queue AND {_IS_LATER}")}) lane
 )
 SELECT * FROM lanes LIMIT $1
 """  # noqa: S608  (fragments of this code base)
@@ -142,10 +158,12 @@ class FactsRepository:
     async def fetch(self) -> DatabaseFacts:
         """Count everything, in statements one after another."""
         samples = await self.fetch_samples()
-        lanes = with_estimates(await self.fetch_lanes(), samples)
+        serving = await self._directory.fetch_serving()
+        served = {queue for worker in serving for queue in worker.queues}
+        lanes = with_estimates(await self.fetch_lanes(served), samples)
         (backing_off,) = await self._database.fetch(_BACKING_OFF, _MAX_COUNTED_OF_LANE)
-        queues = QueueFacts(lanes, await self._directory.fetch_serving(), backing_off=backing_off["count"])
-        running = await self._database.fetch(_RUNNING, _MAX_RUNNING)
+        queues = QueueFacts(lanes, serving, backing_off=backing_off["count"])
+        running = await self._database.fetch(_RUNNING, MAX_RUNNING)
         tables = await self._database.fetch(_TABLE_BYTES, list(TABLES))
         (connections,) = await self._database.fetch(_CONNECTIONS)
         return DatabaseFacts(
@@ -162,20 +180,31 @@ class FactsRepository:
             max_connections=connections["most"],
         )
 
-    async def fetch_lanes(self) -> list[Lane]:
-        """Count the queued jobs of each lane, up to a limit that is lower the more lanes there are."""
-        lanes = await self._database.fetch(_LANES, MAX_LANES)
+    async def fetch_lanes(self, served: Collection[str] = ()) -> list[Lane]:
+        """Count the queued jobs of each lane, up to a limit that is lower the more lanes there are.
+
+        Lanes of *served* queues go first, so that those of queues that users invent do not displace them.
+        """
+        lanes = await self._find_lanes(served)
         share = _MAX_COUNTED // max(len(lanes), 1)
         limit = min(max(share, _MIN_COUNTED_OF_LANE), _MAX_COUNTED_OF_LANE)
-        columns: list[list[Any]] = [
-            [row[name] for row in lanes] for name in ("queue", "version_key", "needs_process", "head_start")
-        ]
+        columns: list[list[Any]] = [[lane[place] for lane in lanes] for place in range(len(_LANE_COLUMNS))]
         counted = await self._database.fetch(_LANE_COUNTS, *columns, limit, _OLDEST_AMONG) if lanes else ()
         suspects = await self._database.fetch(_SUSPECTS, _MAX_SUSPECTS)
         return [
             *(_lane(row, limit) for row in counted),
             *(_lane(row, _MAX_SUSPECTS, losses=SUSPECT_LOSSES) for row in suspects),
         ]
+
+    async def _find_lanes(self, served: Collection[str]) -> list[tuple[Any, ...]]:
+        """Return the keys of `MAX_LANES` lanes at most, among them one of each served queue that has jobs."""
+        most = max(MAX_LANES, len(served))
+        rows = [
+            *await self._database.fetch(_SERVED_LANES, most, sorted(served)),
+            *await self._database.fetch(_LANES, MAX_LANES),
+        ]
+        lanes = dict.fromkeys(tuple(row[name] for name in _LANE_COLUMNS) for row in rows)
+        return list(lanes)[:most]
 
     async def fetch_samples(self, pages: int = SAMPLED_PAGES) -> Sequence[Sample]:
         """Count the jobs on about that many *pages* of the table, and scale the counts up."""

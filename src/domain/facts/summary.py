@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from headrace.domain.facts.models import Lane, Sample
 from headrace.domain.jobs.states import JobState
 from headrace.domain.jobs.waiting import ServingWorker, why_queued
@@ -51,33 +53,42 @@ class QueueFacts:
 
 
 def with_estimates(lanes: Iterable[Lane], samples: Iterable[Sample]) -> list[Lane]:
-    """Replace counts that ended at their limit by estimates, where these are larger."""
-    queued: Counter[tuple[str, str]] = Counter()
+    """Add the sampled jobs that were not counted to the lanes whose counts ended at their limit.
+
+    Samples know no lanes, so the lanes of a queue and a pipeline share these jobs equally.
+    """
+    lanes = list(lanes)
+    uncounted: Counter[tuple[str, str]] = Counter()
     for sample in samples:
         if sample.state == JobState.QUEUED:
-            queued[sample.queue, sample.pipeline] += sample.count
-    return [_with_estimate(lane, queued[lane.queue, lane.pipeline]) for lane in lanes]
+            uncounted[sample.queue, sample.pipeline] += sample.count
+    uncounted.subtract(_sums((lane, lane.due + lane.later) for lane in lanes))
+    sharers = _sums((lane, 1) for lane in lanes if lane.is_beyond_limit)
+    return [
+        _with_more(lane, max(uncounted[_key(lane)], 0) // sharers[_key(lane)])
+        if lane.is_beyond_limit
+        else lane
+        for lane in lanes
+    ]
 
 
-def _with_estimate(lane: Lane, queued: int) -> Lane:
-    if not lane.is_beyond_limit:
-        return lane
-    due, later = lane.due, lane.later
-    if due >= lane.limit:
-        due = max(due, queued - later)
-    else:
-        later = max(later, queued - due)
-    return Lane(
-        queue=lane.queue,
-        pipeline=lane.pipeline,
-        version=lane.version,
-        needs_process=lane.needs_process,
-        due=due,
-        later=later,
-        limit=lane.limit,
-        oldest_due_seconds=lane.oldest_due_seconds,
-        losses=lane.losses,
-    )
+def _key(lane: Lane) -> tuple[str, str]:
+    return lane.queue, lane.pipeline
+
+
+def _sums(counts: Iterable[tuple[Lane, int]]) -> Counter[tuple[str, str]]:
+    """Add up the counts of the lanes of each queue and pipeline."""
+    sums: Counter[tuple[str, str]] = Counter()
+    for lane, count in counts:
+        sums[_key(lane)] += count
+    return sums
+
+
+def _with_more(lane: Lane, jobs: int) -> Lane:
+    """Return the lane with so many more *jobs*, which are due if its count of due jobs was cut."""
+    if lane.due >= lane.limit:
+        return replace(lane, due=lane.due + jobs)
+    return replace(lane, later=lane.later + jobs)
 
 
 def count_jobs(

@@ -6,11 +6,11 @@ from typing import Any, Final
 from uuid import UUID
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import ColumnElement, delete, select, union_all
 
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import Session
-from headrace.domain.cursors import Order, behind, decode_cursor, order_on
+from headrace.domain.cursors import Order, at_or_behind, behind, decode_cursor, newest_first, order_on
 from headrace.domain.files.models import File
 from headrace.domain.paging import (
     ListPage,
@@ -26,7 +26,7 @@ from headrace.domain.paging import (
 )
 
 MAX_LOOKED_FILES: Final = 50_000
-_NEWEST_FIRST: Final = (File.created_at.desc(), File.id.desc())
+_NEWEST_FIRST: Final = newest_first(File.created_at, File.id)
 
 SORT_COLUMNS: Final[SortColumns] = {"created_at": File.created_at, "name": File.name, "size": File.size}
 
@@ -66,8 +66,9 @@ class FileRepository:
         order = sort_order(SORT_COLUMNS, filters.order_by, File.id)
         scope = scope_of("files", reach.owner_id, filters)
         is_tested = filters.search is not None or filters.order_by.removeprefix("-") != "created_at"
-        if is_tested and (looked_back_to := await self._window_end(conditions)) is not None:
-            page = await self._fetch_from_window(conditions, filters, order, scope)
+        if is_tested and (bounds := await self._window_bounds(conditions)) is not None:
+            start, looked_back_to = bounds
+            page = await self._fetch_from_window([*conditions, start], filters, order, scope)
             return replace(page, looked_back_to=looked_back_to)
         return await fetch_objects(
             self._session,
@@ -78,19 +79,33 @@ class FileRepository:
             large=[File.meta],
         )
 
-    async def _window_end(self, conditions: Sequence[ColumnElement[bool]]) -> datetime | None:
-        """Return the time before which files are not in the window; None if all are."""
-        newest = select(File.created_at).where(*conditions).order_by(*_NEWEST_FIRST)
-        beyond = (await self._session.execute(newest.offset(MAX_LOOKED_FILES).limit(1))).scalar_one_or_none()
-        # Files of the same moment may be on both sides.
-        return None if beyond is None else beyond + timedelta(microseconds=1)
+    async def _window_bounds(
+        self, conditions: Sequence[ColumnElement[bool]]
+    ) -> tuple[ColumnElement[bool], datetime] | None:
+        """Return where the window begins, and the time before which files are not in it; None if all are.
+
+        It begins at its first file, since files that are uploaded meanwhile would move its end.
+        """
+        newest = select(File.created_at, File.id).where(*conditions)
+        newest = newest.order_by(*(column.ordered for column in _NEWEST_FIRST))
+        parts = newest.limit(1).subquery(), newest.offset(MAX_LOOKED_FILES).limit(1).subquery()
+        bounds = union_all(*(select(part) for part in parts)).subquery()
+        order = [column.ordered for column in order_on(bounds, _NEWEST_FIRST)]
+        rows = (await self._session.execute(select(bounds).order_by(*order))).all()
+        if len(rows) < 2:
+            return None
+        first, beyond = rows
+        # Files of the same moment may be on both sides of the end.
+        looked_back_to = beyond.created_at + timedelta(microseconds=1)
+        return at_or_behind(_NEWEST_FIRST, [first.created_at, first.id]), looked_back_to
 
     async def _fetch_from_window(
         self, conditions: Sequence[ColumnElement[bool]], filters: FileFilter, order: Order, scope: str
     ) -> ListPage[File]:
         """Fetch a page of those of the newest files that match."""
         check_offset(filters.offset)
-        newest = select(File.id, *SORT_COLUMNS.values()).where(*conditions).order_by(*_NEWEST_FIRST)
+        newest = select(File.id, *SORT_COLUMNS.values()).where(*conditions)
+        newest = newest.order_by(*(column.ordered for column in _NEWEST_FIRST))
         window = newest.limit(MAX_LOOKED_FILES).subquery()
         matching, window_order = select(window.c.id), order_on(window, order)
         matching = matching.where(*_search(window.c.name, filters))

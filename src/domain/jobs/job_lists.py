@@ -6,7 +6,7 @@ these filters, they are looked up, and the list is complete. Otherwise the list 
 `MAX_LOOKED_JOBS` jobs in the order of submission, and says where the window ended.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Self
 from uuid import UUID
@@ -20,23 +20,21 @@ from sqlalchemy import (
     Subquery,
     Uuid,
     any_,
-    func,
     literal,
-    literal_column,
     select,
     union_all,
 )
 
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import Session
-from headrace.domain.cursors import Order, Position, SortColumn, behind, order_on
+from headrace.domain.cursors import Order, Position, SortColumn, at_or_behind, behind, order_on
 from headrace.domain.jobs.filters import JobFilter
 from headrace.domain.jobs.id_times import MAX_CLOCK_SKEW, first_id_at
 from headrace.domain.jobs.models import Job
 from headrace.domain.jobs.rare_filters import look_up
 from headrace.domain.jobs.states import FINAL_STATES, JobState
+from headrace.domain.jobs.tag_conditions import TagCondition, has_tag, is_tagged
 from headrace.domain.paging import SortColumns, sort_order
-from headrace.domain.tags.models import JOB_TAGS, Tag
 
 MAX_LOOKED_JOBS: Final = 50_000
 """A list that has to test jobs one by one tests so many."""
@@ -63,9 +61,6 @@ _COLUMNS: Final = (
 )
 
 
-_HasTag = Callable[[Any, str, Reach], ColumnElement[bool]]
-
-
 class JobSelection(Struct, frozen=True):
     """The jobs of one page.
 
@@ -82,6 +77,16 @@ class JobSelection(Struct, frozen=True):
     resume_at: Position | None = None
     is_whole: bool = True
     """Whether *counted* selects all jobs that match, and not only those in a window."""
+
+
+class _WindowBounds(Struct, frozen=True):
+    """The condition that a job is in the window or behind it, and the *end* of the window.
+
+    The *end* is the last job of the window and the first behind it; None if there is none behind it.
+    """
+
+    start: ColumnElement[bool] | None
+    end: Sequence[Any] | None
 
 
 class JobLists(Struct, frozen=True):
@@ -155,7 +160,7 @@ class JobLists(Struct, frozen=True):
         return any(value is not None for value in others)
 
     def _select_all(self, position: Position | None) -> JobSelection:
-        matching = select(Job).where(*self._indexed(), *self._others(Job, _has_tag))
+        matching = select(Job).where(*self._indexed(), *self._others(Job, has_tag))
         if self.filters.found is None:
             ids = self._cut(matching, self.order, position).with_only_columns(Job.id)
             return JobSelection(ids, matching, matching)
@@ -175,32 +180,30 @@ class JobLists(Struct, frozen=True):
         merged = union_all(*parts).subquery()
         order = order_on(merged, self.order)
         ids = select(merged.c.id).order_by(*_elements(order)).limit(self.filters.limit + 1)
-        counted = select(Job).where(*self._indexed(), *self._others(Job, _has_tag))
+        counted = select(Job).where(*self._indexed(), *self._others(Job, has_tag))
         return JobSelection(ids.offset(self.filters.offset), counted, counted)
 
     async def _select_in_window(self, position: Position | None) -> JobSelection:
-        start = position if self._follows_index else None
-        window = self._window(start)
-        matching = select(window.c.id).where(*self._others(window.c, _is_tagged))
+        bounds = await self._window_bounds(position if self._follows_index else None)
+        window = self._window(bounds.start)
+        matching = select(window.c.id).where(*self._others(window.c, is_tagged))
         order = order_on(window, self.order)
         ids = self._cut(matching, order, None if self._follows_index else position)
-        whole = self._window(None) if start is not None else window
-        counted = select(whole.c.id).where(*self._others(whole.c, _is_tagged))
-        estimated = select(Job).where(*self._indexed(), *self._others(Job, _has_tag))
-        end = await self._window_end(start)
-        if end is None:
-            is_whole = start is None or await self._window_end(None) is None
+        is_first = position is None or not self._follows_index
+        whole = window if is_first else self._window(None)
+        counted = select(whole.c.id).where(*self._others(whole.c, is_tagged))
+        estimated = select(Job).where(*self._indexed(), *self._others(Job, has_tag))
+        if bounds.end is None:
+            is_whole = is_first or (await self._window_bounds(None)).end is None
             return JobSelection(ids, counted, estimated, is_whole=is_whole)
-        last, first_beyond = end
+        last, first_beyond = bounds.end
         return JobSelection(
             ids,
             counted,
             estimated,
             # Jobs of a batch have the same time.
             looked_back_to=first_beyond.created_at + _MICROSECOND if self._looks_back else None,
-            resume_at=[getattr(last, column.name) for column in self._base_order]
-            if self._follows_index
-            else None,
+            resume_at=self._position_of(last) if self._follows_index else None,
             is_whole=False,
         )
 
@@ -216,50 +219,66 @@ class JobLists(Struct, frozen=True):
             return self.order
         return JobLists(self.session, self.reach, replace(self.filters, order_by="-created_at")).order
 
-    def _base(self, start: Position | None) -> Select[Any]:
-        rows = select(*_COLUMNS).where(*self._indexed())
-        if start is not None:
-            rows = rows.where(behind(self._base_order, start))
-        return rows.order_by(*_elements(self._base_order))
+    def _position_of(self, row: Any) -> Position:
+        return [getattr(row, column.name) for column in self._base_order]
 
-    def _window(self, start: Position | None) -> Subquery:
+    def _base(self, start: ColumnElement[bool] | None) -> Select[Any]:
+        rows = select(*_COLUMNS).where(*self._indexed())
+        return (rows if start is None else rows.where(start)).order_by(*_elements(self._base_order))
+
+    def _window(self, start: ColumnElement[bool] | None) -> Subquery:
         return self._base(start).limit(MAX_LOOKED_JOBS).subquery()
 
-    async def _window_end(self, start: Position | None) -> Sequence[Any] | None:
-        """Return the last job of the window and the first behind it; None if there is none behind it."""
+    async def _window_bounds(self, position: Position | None) -> _WindowBounds:
+        """Return where the window behind *position* begins and ends, as one statement sees it.
+
+        Jobs may be submitted before the next statement reads the window. Those before its first job would
+        move its end, so the first window begins at its first job.
+        """
+        start = None if position is None else behind(self._base_order, position)
         base = self._base(start).with_only_columns(Job.id, Job.created_at, Job.finished_at)
-        rows = (await self.session.execute(base.offset(MAX_LOOKED_JOBS - 1).limit(2))).all()
-        return rows if len(rows) == 2 else None
+        parts = base.limit(1).subquery(), base.offset(MAX_LOOKED_JOBS - 1).limit(2).subquery()
+        bounds = union_all(*(select(part) for part in parts)).subquery()
+        order = _elements(order_on(bounds, self._base_order))
+        rows = (await self.session.execute(select(bounds).order_by(*order))).all()
+        if start is None and rows:
+            start = at_or_behind(self._base_order, self._position_of(rows[0]))
+        return _WindowBounds(start, rows[1:] if len(rows) == 3 else None)
 
     def _cut(self, matching: Select[Any], order: Order, position: Position | None) -> Select[Any]:
         rows = matching if position is None else matching.where(behind(order, position))
         return rows.order_by(*_elements(order)).limit(self.filters.limit + 1).offset(self.filters.offset)
 
     def _indexed(self) -> list[ColumnElement[bool]]:
-        """Return the conditions that the index of the order of submission serves."""
+        """Return the conditions that the index of the list's order serves."""
         filters = self.filters
         conditions = self.reach.within(Job.owner_id, Job.id)
         if filters.owner_id is not None:
             conditions.append(Job.owner_id == filters.owner_id)
-        if self._is_by_end:
-            conditions.append(Job.finished_at.is_not(None))
         if self._owner_ids and len(filters.states) == 1:
             conditions.append(Job.state == JobState(*filters.states))
-        if filters.created_after is not None:
-            conditions.append(Job.created_at >= filters.created_after)
-            if not self._owner_ids:
-                conditions.append(Job.id >= first_id_at(filters.created_after - MAX_CLOCK_SKEW))
-        if filters.created_before is not None:
-            conditions.append(Job.created_at < filters.created_before)
-            if not self._owner_ids:
-                conditions.append(Job.id < first_id_at(filters.created_before + MAX_CLOCK_SKEW))
+        if self._is_by_end:
+            return [*conditions, Job.finished_at.is_not(None)]
+        conditions.extend(self._created_within(Job))
+        if filters.created_after is not None and not self._owner_ids:
+            conditions.append(Job.id >= first_id_at(filters.created_after - MAX_CLOCK_SKEW))
+        if filters.created_before is not None and not self._owner_ids:
+            conditions.append(Job.id < first_id_at(filters.created_before + MAX_CLOCK_SKEW))
         return conditions
 
-    def _others(self, jobs: Any, has_tag: _HasTag) -> Iterator[ColumnElement[bool]]:
+    def _created_within(self, jobs: Any) -> Iterator[ColumnElement[bool]]:
+        if self.filters.created_after is not None:
+            yield jobs.created_at >= self.filters.created_after
+        if self.filters.created_before is not None:
+            yield jobs.created_at < self.filters.created_before
+
+    def _others(self, jobs: Any, has_tag: TagCondition) -> Iterator[ColumnElement[bool]]:
         """Yield the conditions that jobs are tested for one by one. *jobs* has the columns of jobs."""
         filters = self.filters
         if filters.found is not None:
             yield jobs.id == any_(literal(list(filters.found), ARRAY(Uuid)))
+        if self._is_by_end:
+            yield from self._created_within(jobs)
         if filters.states and not (self._owner_ids and len(filters.states) == 1):
             yield jobs.state.in_(sorted(JobState(state) for state in filters.states))
         if filters.preset_id is not None:
@@ -274,22 +293,3 @@ class JobLists(Struct, frozen=True):
 
 def _elements(order: Order) -> list[ColumnElement[Any]]:
     return [column.ordered for column in order]
-
-
-def _has_tag(job_id: Any, tag: str, reach: Reach) -> ColumnElement[bool]:
-    """Return the condition that a job has a tag, for a few jobs."""
-    links = select(JOB_TAGS.c.job_id).join(Tag, Tag.id == JOB_TAGS.c.tag_id)
-    condition: ColumnElement[bool] = job_id.in_(links.where(Tag.name == tag, *reach.within(Tag.owner_id)))
-    return condition
-
-
-def _is_tagged(job_id: Any, tag: str, reach: Reach) -> ColumnElement[bool]:
-    """Return the same condition for each job of a window.
-
-    The LIMIT keeps PostgreSQL from collecting all jobs of the tag: it looks up the tags of each job.
-    """
-    links: Select[Any] = (
-        select(literal_column("true")).select_from(JOB_TAGS).join(Tag, Tag.id == JOB_TAGS.c.tag_id)
-    )
-    links = links.where(JOB_TAGS.c.job_id == job_id, Tag.name == tag, *reach.within(Tag.owner_id))
-    return func.coalesce(links.limit(1).scalar_subquery(), literal_column("false"))

@@ -144,7 +144,7 @@ class JobRepository:
                 set_committed_value(job, "result", OMITTED)
         if Include.STEPS in filters.include:
             await load_listed_steps(self._session, page.items)
-        return _with_reach(page, selection, scope)
+        return _with_reach(page, selection, scope, filters.offset)
 
     async def fetch_steps(self, job: Job) -> Sequence[StepRun]:
         """Return the stored step runs, in no order."""
@@ -216,11 +216,14 @@ def _job_within(reach: Reach, job_id: UUID) -> Select[tuple[Job]]:
     return select(Job).where(Job.id == job_id, *reach.within(Job.owner_id, Job.id))
 
 
-def _with_reach(page: ListPage[Job], selection: JobSelection, scope: str) -> ListPage[Job]:
-    """Add how far the list looked. A page that its window could not fill goes on behind the window."""
+def _with_reach(page: ListPage[Job], selection: JobSelection, scope: str, offset: int) -> ListPage[Job]:
+    """Add how far the list looked. A page that its window could not fill goes on behind the window.
+
+    An empty page behind an *offset* has no next: a cursor does not hold what is left of the offset.
+    """
     is_cut = page.next is None or selection.resume_at is None
     cursor = page.next
-    if cursor is None and selection.resume_at is not None:
+    if cursor is None and selection.resume_at is not None and (page.items or not offset):
         cursor = encode_cursor(scope, selection.resume_at)
     return ListPage(
         items=page.items,

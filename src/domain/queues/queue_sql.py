@@ -107,12 +107,13 @@ SELECT asked.name, oldest.due_at AS oldest_due_at,
 FROM unnest($1::text[]) AS asked(name) LEFT JOIN oldest ON oldest.queue = asked.name
 """  # noqa: S608  (fragments of this code base)
 
+# $1, $2 and $3 as above, $4: how many running jobs of all queues are read.
 SCALING: Final = f"""
 WITH RECURSIVE {_LANES}
 SELECT ({_count_in_lanes(f"due_order <= {_LAST_DUE}", "$2")}) AS due,
        ({_count(f"{_SUSPECTS} AND queue = ANY($1::text[]) AND run_at <= {_NOW}", "$2")}) AS suspects,
        ({_count_in_lanes(_IS_DUE_SOON, "$2")}) AS due_soon,
-       (SELECT count(*)::int FROM (SELECT queue FROM jobs WHERE state = 'running' LIMIT $2) running
+       (SELECT count(*)::int FROM (SELECT queue FROM jobs WHERE state = 'running' LIMIT $4) running
         WHERE queue = ANY($1::text[])) AS running,
        coalesce(extract(epoch FROM {_NOW} - (SELECT min(due_at) FROM ({_oldest("$3")}) oldest)), 0)::float8
            AS oldest_due_seconds

@@ -1,6 +1,6 @@
 """Queries about queues, each of which reads a bounded number of jobs however many there are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -9,6 +9,7 @@ from headrace.domain.database import Database
 from headrace.domain.plan_estimates import planned_rows
 from headrace.domain.queues import queue_sql
 from headrace.domain.queues.models import QueueNumbers, ScalingNumbers, wanted_workers
+from headrace.domain.workers.directory import MAX_RUNNING
 
 MAX_QUEUES: Final = 1_000
 MAX_COUNTED: Final = 10_000
@@ -44,12 +45,12 @@ class QueueRepository:
                 workers[name] = workers.get(name, 0) + 1
         if owner_id is None:
             rows = await self._database.fetch(queue_sql.NAMES, MAX_QUEUES)
-            names = sorted({row["queue"] for row in rows} | running.keys() | workers.keys())[:MAX_QUEUES]
-            queued = await self._fetch_queued(names)
+            names = _first_names(workers, {row["queue"] for row in rows} | running.keys())
+            queued, is_cut = await self._fetch_queued(names), False
         else:
-            queued = await self._fetch_queued_of(owner_id)
-            names = sorted(queued.keys() | running.keys() | workers.keys())[:MAX_QUEUES]
-        nothing = (0, None, False)
+            queued, is_cut = await self._fetch_queued_of(owner_id)
+            names = _first_names(workers, queued.keys() | running.keys())
+        nothing = (0, None, is_cut)
         return [
             QueueNumbers(
                 name=name,
@@ -66,7 +67,7 @@ class QueueRepository:
     async def fetch_scaling(self, queue: str, slots: int) -> ScalingNumbers:
         """Return the numbers of one queue for an autoscaler whose workers have so many *slots*."""
         most = min(max(_COUNTED_WORKERS * slots, MIN_DUE), MAX_COUNTED)
-        (row,) = await self._database.fetch(queue_sql.SCALING, [queue], most, _MAX_OLDEST)
+        (row,) = await self._database.fetch(queue_sql.SCALING, [queue], most, _MAX_OLDEST, MAX_RUNNING)
         due = row["due"] + row["suspects"]
         wanted = wanted_workers(due, row["running"], slots)
         return ScalingNumbers(
@@ -82,7 +83,7 @@ class QueueRepository:
         )
 
     async def _fetch_running(self, owner_id: UUID | None) -> Mapping[str, int]:
-        rows = await self._database.fetch(queue_sql.RUNNING, owner_id, MAX_COUNTED)
+        rows = await self._database.fetch(queue_sql.RUNNING, owner_id, MAX_RUNNING)
         return {row["name"]: row["running"] for row in rows}
 
     async def _fetch_queued(self, names: Sequence[str]) -> dict[str, tuple[int, datetime | None, bool]]:
@@ -101,14 +102,23 @@ class QueueRepository:
             queued[row["name"]] = (count + row["suspects"], row["oldest_due_at"], is_estimate)
         return queued
 
-    async def _fetch_queued_of(self, owner_id: UUID) -> dict[str, tuple[int, datetime | None, bool]]:
+    async def _fetch_queued_of(
+        self, owner_id: UUID
+    ) -> tuple[dict[str, tuple[int, datetime | None, bool]], bool]:
+        """Return the numbers of the queues of the owner's oldest jobs, and whether there are more jobs."""
         rows = await self._database.fetch(queue_sql.QUEUED_OF_OWNER, owner_id, MAX_COUNTED + 1)
         counted = total = sum(row["queued"] for row in rows)
         is_estimate = counted > MAX_COUNTED
         if is_estimate:
             plan = await self._database.fetch(queue_sql.ESTIMATE_OF_OWNER, owner_id)
             total = max(counted, planned_rows(plan))
-        return {
+        numbers = {
             row["name"]: (round(row["queued"] * total / counted), row["oldest_due_at"], is_estimate)
             for row in rows
         }
+        return numbers, is_estimate
+
+
+def _first_names(served: Collection[str], others: Set[str]) -> list[str]:
+    """Return the names of the queues that are shown, in order. Served queues find room before *others*."""
+    return sorted([*sorted(served), *sorted(others - set(served))][:MAX_QUEUES])

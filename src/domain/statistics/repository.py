@@ -59,12 +59,11 @@ _ENDED_STATES: Final = f"""
 SELECT state, count(*)::int AS count FROM jobs WHERE {_ENDED_JOBS} GROUP BY state
 """  # noqa: S608  (fragments of this code base)
 _STATES_OF_PIPELINE: Final = """
-SELECT state, count(*)::int AS count FROM jobs
-WHERE pipeline = $1 AND ($2::uuid IS NULL OR owner_id = $2) GROUP BY state
+SELECT state, count(*)::int AS count FROM jobs WHERE pipeline = $1 GROUP BY state
 """
-_UNFINISHED_OF_PIPELINE: Final = """
+_READ_OF_PIPELINE: Final = """
 SELECT state, count(*)::int AS read, (count(*) FILTER (WHERE pipeline = $2))::int AS count
-FROM ({parts}) unfinished GROUP BY state
+FROM ({parts}) job GROUP BY state
 """
 
 
@@ -119,12 +118,12 @@ class StatisticsRepository:
         return counts | {row["state"]: row["count"] for row in ended}
 
     async def _count_of_pipeline(self, owner_id: UUID | None, pipeline: str) -> dict[str, int | None]:
-        if not await self._are_many("pipeline = $2", pipeline):
-            rows = await self._database.fetch(_STATES_OF_PIPELINE, pipeline, owner_id)
+        # How many jobs others have must not show in the numbers of an owner.
+        if owner_id is None and not await self._are_many("pipeline = $2", pipeline):
+            rows = await self._database.fetch(_STATES_OF_PIPELINE, pipeline)
             return {row["state"]: row["count"] for row in rows}
-        counts: dict[str, int | None] = dict.fromkeys(FINAL_STATES)
-        unfinished = await self._database.fetch(*_unfinished_of(owner_id, pipeline))
-        for row in unfinished:
+        counts: dict[str, int | None] = dict.fromkeys(FINAL_STATES) if owner_id is None else {}
+        for row in await self._database.fetch(*_read_of_pipeline(owner_id, pipeline)):
             counts[row["state"]] = row["count"] if row["read"] <= MAX_COUNTED else None
         return counts
 
@@ -143,18 +142,21 @@ class StatisticsRepository:
         return planned_rows(await self._database.fetch(f"EXPLAIN (FORMAT JSON) {query}", *arguments))
 
 
-def _unfinished_of(owner_id: UUID | None, pipeline: str) -> Sequence[Any]:
-    """Return the statement that counts a pipeline's unfinished jobs of each state, and its arguments."""
+def _read_of_pipeline(owner_id: UUID | None, pipeline: str) -> Sequence[Any]:
+    """Return the statement that counts a pipeline's jobs of each state, and its arguments.
+
+    Of all users only the unfinished jobs are counted, since the others have no index.
+    """
     if owner_id is None:
-        conditions = [MAY_BE_CLAIMED_SQL, "state = 'running'"]
+        conditions = [MAY_BE_CLAIMED_SQL, f"state = 'queued' AND {IS_SUSPECT_SQL}", "state = 'running'"]
     else:
-        conditions = [f"owner_id = $3 AND state = '{state}'" for state in ("queued", "running")]
+        conditions = [f"owner_id = $3 AND state = '{state}'" for state in JobState]
     parts = " UNION ALL ".join(
         f"(SELECT state, pipeline FROM jobs WHERE {condition} LIMIT $1)"  # noqa: S608
         for condition in conditions
     )
     owner = [] if owner_id is None else [owner_id]
-    return _UNFINISHED_OF_PIPELINE.format(parts=parts), MAX_COUNTED + 1, pipeline, *owner
+    return _READ_OF_PIPELINE.format(parts=parts), MAX_COUNTED + 1, pipeline, *owner
 
 
 def _percentiles(values: Sequence[float] | None) -> Percentiles | None:

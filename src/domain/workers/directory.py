@@ -8,6 +8,8 @@ from headrace.domain.jobs.waiting import ServingWorker
 from headrace.domain.ttl_cache import TtlCache
 
 ALIVE_WITHIN: Final = timedelta(seconds=20)
+MAX_RUNNING: Final = 100_000
+"""So many running jobs are read. The slots of the workers bound their number."""
 _TTL_SECONDS: Final = 1.0
 _KEY: Final = "serving"
 

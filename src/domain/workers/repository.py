@@ -9,11 +9,11 @@ from msgspec import Struct
 
 from headrace.domain.database import Database
 from headrace.domain.retention.expiry import Expiry
+from headrace.domain.workers.directory import MAX_RUNNING
 
 WORKER_EXPIRY: Final = Expiry("workers", "last_seen_at", timedelta(hours=24))
 
 MAX_WORKERS: Final = 1_000
-_MAX_RUNNING: Final = 10_000
 
 _LIVE: Final = """
 SELECT id, queues, concurrency, started_at, last_seen_at FROM workers
@@ -51,7 +51,7 @@ class WorkerRepository:
         """
         workers = await self._database.fetch(_LIVE, alive_within, MAX_WORKERS)
         running: dict[str, list[UUID]] = {}
-        for row in await self._database.fetch(_RUNNING, owner_id, _MAX_RUNNING):
+        for row in await self._database.fetch(_RUNNING, owner_id, MAX_RUNNING):
             running.setdefault(row["lease_owner"], []).append(row["id"])
         return [
             LiveWorker(

@@ -80,11 +80,12 @@ class MonitoringServer:
         server = await self._open()
         if server is None:
             return
-        async with server:
-            self.port = server.sockets[0].getsockname()[1]
-            _log.info("monitoring_ready", host=self._address[0], port=self.port)
-            await self._stopping.wait()
+        self.port = server.sockets[0].getsockname()[1]
+        _log.info("monitoring_ready", host=self._address[0], port=self.port)
+        await self._stopping.wait()
         self.port = None
+        # `wait_closed` would wait for the clients.
+        server.close()
         await cancel_and_wait(list(self._connections))
         await asyncio.sleep(0)  # their sockets are closed in the next turn
 

@@ -77,7 +77,7 @@ class WorkerMonitoring:
                 "/health/ready": partial(_answer_ready, health),
             },
         )
-        self._lag.tick()
+        self._lag.start()
         loops = [asyncio.create_task(self._lag.run()), asyncio.create_task(exporter.run())]
         server.start()
         self.port = lambda: server.port

@@ -89,6 +89,16 @@ def test_a_lane_that_was_counted_to_its_limit_takes_the_estimate() -> None:
     assert (whole.due, whole.later) == (7, 7)
 
 
+def test_lanes_of_one_queue_and_pipeline_share_one_estimate() -> None:
+    samples = [Sample("queued", "noop", "default", 5_000), Sample("queued", "noop", "slow", 300)]
+    lanes = [lane(due=100), lane(version=2, later=100), lane(version=3, due=20), lane("slow", due=100)]
+
+    first, second, third, slow = with_estimates(lanes, samples)
+
+    assert (first.due, second.later, third.due, slow.due) == (2_490, 2_490, 20, 300)
+    assert sum(lane.due + lane.later for lane in (first, second, third)) == 5_000
+
+
 def test_an_estimate_below_what_was_counted_is_ignored() -> None:
     (counted,) = with_estimates([lane(due=100)], [Sample("queued", "noop", "default", 40)])
 

@@ -1,6 +1,9 @@
 """How late the loop is: the largest delay of the last minute, and one that lasts."""
 
+import asyncio
+
 from headrace.adapters.metrics.loop_lag import LoopLag
+from headrace.adapters.tasks import cancel_and_wait
 
 
 class Time:
@@ -61,3 +64,15 @@ def test_the_largest_delay_counts_and_after_it_the_next() -> None:
         lag.tick()
 
     assert (first, lag.seconds) == (4.0, 2.0)
+
+
+async def test_the_time_before_the_loop_runs_is_no_lag() -> None:
+    time = Time()
+    lag = LoopLag(time)
+    time.now += 20.0
+
+    task = asyncio.create_task(lag.run())
+    await asyncio.sleep(0)  # the first tick
+    await cancel_and_wait([task])
+
+    assert (lag.silent_seconds, lag.seconds) == (0.0, 0.0)

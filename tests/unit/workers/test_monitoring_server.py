@@ -1,6 +1,7 @@
 """The server of probes and metrics: it is bounded, and answers while the worker's loop is blocked."""
 
 import asyncio
+import contextlib
 import http.client
 import socket
 import threading
@@ -51,13 +52,11 @@ def get(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int,
 def send(port: int, raw: bytes) -> bytes:
     """Return everything that is answered to *raw*."""
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as client:
-        client.sendall(raw)
         answer = b""
-        try:
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            client.sendall(raw)
             while piece := client.recv(4096):
                 answer += piece
-        except ConnectionResetError:
-            pass
         return answer
 
 
@@ -101,11 +100,12 @@ def test_nonsense_is_refused(raw: bytes) -> None:
         assert send(port, raw)[:12] in (b"HTTP/1.1 404", b"HTTP/1.1 405")
 
 
-def test_connections_are_bounded_and_free_again() -> None:
+def test_connections_are_bounded_and_free_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.workers.monitoring.server._REQUEST_SECONDS", PATIENCE_SECONDS)
     with served() as port:
         idle = [socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) for _ in range(32)]
         # The accept order is that of the connections, so this one is beyond the limit.
-        refused = send(port, b"")
+        refused = send(port, b"GET /metrics HTTP/1.0\r\n\r\n")
         for client in idle:
             client.close()
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -148,6 +148,19 @@ def test_it_waits_for_a_port_that_is_taken_and_warns_once(caplog: pytest.LogCapt
     assert not was_open
     assert caplog.text.count("monitoring_port_refused") == 1
     assert "it is in use" in caplog.text
+
+
+def test_it_ends_while_a_client_holds_a_connection() -> None:
+    server = MonitoringServer("127.0.0.1", 0, PAGES)
+    server.start()
+    with socket.create_connection(("127.0.0.1", wait_for_port(server)), timeout=PATIENCE_SECONDS) as client:
+        client.sendall(b"GET /metr")
+        # Connections are accepted in order, so the server has this one once it answers the next.
+        assert get(wait_for_port(server), "/metrics")[0] == 200
+
+        server.stop()
+
+        assert not server._thread.is_alive()
 
 
 def test_it_ends_although_its_port_was_never_free() -> None:
