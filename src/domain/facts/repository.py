@@ -13,7 +13,9 @@ from headrace.domain.facts.models import DatabaseFacts, Lane, Sample
 from headrace.domain.facts.summary import QueueFacts, count_jobs, with_estimates
 from headrace.domain.jobs.claim_rules import (
     HEAD_START_SQL,
+    IS_IN_LANE_SQL,
     IS_SUSPECT_SQL,
+    LANE_KEY_SQL,
     MAY_BE_CLAIMED_SQL,
     SUSPECT_LOSSES,
     last_due_order_sql,
@@ -61,14 +63,13 @@ TABLES: Final = (
 
 _LANE: Final = f"queue, {VERSION_KEY_SQL} AS version_key, needs_process, {HEAD_START_SQL} AS head_start"
 _LANE_COLUMNS: Final = ("queue", "version_key", "needs_process", "head_start")
-_LANE_KEY: Final = f"queue, {VERSION_KEY_SQL}, needs_process, {HEAD_START_SQL}"
-_IS_LATER: Final = f"""({_LANE_KEY}) >
+_IS_LATER: Final = f"""({LANE_KEY_SQL}) >
     (previous.queue, previous.version_key, previous.needs_process, previous.head_start)"""
 
 
 def _first_lane(condition: str) -> str:
     return f"""
-        SELECT {_LANE} FROM jobs WHERE {MAY_BE_CLAIMED_SQL} AND {condition} ORDER BY {_LANE_KEY} LIMIT 1
+        SELECT {_LANE} FROM jobs WHERE {MAY_BE_CLAIMED_SQL} AND {condition} ORDER BY {LANE_KEY_SQL} LIMIT 1
     """  # noqa: S608  (fragments of this code base)
 
 
@@ -93,8 +94,7 @@ SELECT * FROM lanes LIMIT $1
 """  # noqa: S608  (fragments of this code base)
 
 _IN_LANE: Final = f"""
-    FROM jobs WHERE {MAY_BE_CLAIMED_SQL} AND queue = lane.queue AND {VERSION_KEY_SQL} = lane.version_key
-    AND needs_process = lane.needs_process AND {HEAD_START_SQL} = lane.head_start AND due_order
+    FROM jobs WHERE {IS_IN_LANE_SQL} AND due_order
 """
 _LAST_DUE: Final = last_due_order_sql("lane.head_start")
 _LANE_COUNTS: Final = f"""

@@ -3,6 +3,8 @@
 from datetime import datetime, timedelta
 from typing import Final
 
+from headrace.domain.pipelines.versions import VERSION_KEY_SQL
+
 _PRIORITY_SECONDS: Final = 60
 
 SUSPECT_LOSSES: Final = 2
@@ -21,6 +23,14 @@ MAY_BE_CLAIMED_SQL: Final = f"state = 'queued' AND losses < {SUSPECT_LOSSES}"
 
 HEAD_START_SQL: Final = "(priority * (run_at > created_at)::int)"
 """How many priority levels the due order of a delayed job lies before its `run_at`; 0 for other jobs."""
+
+LANE_KEY_SQL: Final = f"queue, {VERSION_KEY_SQL}, needs_process, {HEAD_START_SQL}"
+"""The columns of a lane. The index of claims has its jobs in due order."""
+
+IS_IN_LANE_SQL: Final = f"""{MAY_BE_CLAIMED_SQL}
+    AND queue = lane.queue AND {VERSION_KEY_SQL} = lane.version_key
+    AND needs_process = lane.needs_process AND {HEAD_START_SQL} = lane.head_start"""
+"""The jobs of the row `lane`."""
 
 
 def due_order(run_at: datetime, created_at: datetime, priority: int) -> datetime:

@@ -4,7 +4,9 @@ from typing import Final
 
 from headrace.domain.jobs.claim_rules import (
     HEAD_START_SQL,
+    IS_IN_LANE_SQL,
     IS_SUSPECT_SQL,
+    LANE_KEY_SQL,
     MAY_BE_CLAIMED_SQL,
     last_due_order_sql,
 )
@@ -18,8 +20,6 @@ _SUSPECTS: Final = f"state = 'queued' AND {IS_SUSPECT_SQL}"
 _NOW: Final = "statement_timestamp()"
 _DUE_AT: Final = "greatest(run_at, created_at)"
 _LANE: Final = f"({VERSION_KEY_SQL}, needs_process, {HEAD_START_SQL})"
-_IN_LANE: Final = f"""{MAY_BE_CLAIMED_SQL} AND queue = lane.queue AND {VERSION_KEY_SQL} = lane.version_key
-    AND needs_process = lane.needs_process AND {HEAD_START_SQL} = lane.head_start"""
 _LAST_DUE: Final = last_due_order_sql("lane.head_start")
 
 
@@ -31,7 +31,7 @@ def _first_lane(condition: str) -> str:
         SELECT queue, {VERSION_KEY_SQL} AS version_key, needs_process, {HEAD_START_SQL} AS head_start,
                due_order
         FROM jobs WHERE {MAY_BE_CLAIMED_SQL} AND {condition}
-        ORDER BY queue, {VERSION_KEY_SQL}, needs_process, {HEAD_START_SQL}, due_order LIMIT 1
+        ORDER BY {LANE_KEY_SQL}, due_order LIMIT 1
     """  # noqa: S608  (fragments of this code base)
 
 
@@ -59,7 +59,7 @@ def _oldest(limit: str) -> str:
         SELECT lane.queue, min(next.due_at) AS due_at FROM lanes lane
         CROSS JOIN LATERAL (
             SELECT {_DUE_AT} AS due_at FROM jobs
-            WHERE {_IN_LANE} AND due_order <= least({_LAST_DUE}, lane.due_order + interval '10 minutes')
+            WHERE {IS_IN_LANE_SQL} AND due_order <= least({_LAST_DUE}, lane.due_order + interval '10 minutes')
             ORDER BY due_order LIMIT {limit}
         ) next WHERE next.due_at <= {_NOW} GROUP BY lane.queue
         UNION ALL
@@ -73,7 +73,7 @@ def _count_in_lanes(condition: str, limit: str) -> str:
     return f"""
         SELECT count(*)::int FROM (
             SELECT 1 FROM lanes lane CROSS JOIN LATERAL (
-                SELECT 1 FROM jobs WHERE {_IN_LANE} AND {condition} LIMIT {limit}
+                SELECT 1 FROM jobs WHERE {IS_IN_LANE_SQL} AND {condition} LIMIT {limit}
             ) job LIMIT {limit}
         ) counted
     """  # noqa: S608  (fragments of this code base)

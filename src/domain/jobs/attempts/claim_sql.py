@@ -11,6 +11,7 @@ from typing import Final
 from headrace.domain.events.sql import event_body_sql
 from headrace.domain.jobs.claim_rules import (
     HEAD_START_SQL,
+    IS_IN_LANE_SQL,
     IS_SUSPECT_SQL,
     MAY_BE_CLAIMED_SQL,
     last_due_order_sql,
@@ -32,8 +33,7 @@ def _lane_jobs_sql(columns: str, first: str, last: str) -> str:
     """Return the query for the next jobs of `lane` with a due order from *first* to *last*."""
     return f"""
         SELECT {columns} FROM jobs
-        WHERE {MAY_BE_CLAIMED_SQL} AND queue = lane.queue AND {VERSION_KEY_SQL} = lane.version_key
-          AND needs_process = lane.needs_process AND {HEAD_START_SQL} = lane.head_start
+        WHERE {IS_IN_LANE_SQL}
           AND due_order BETWEEN {first} AND {last}
         ORDER BY due_order LIMIT kind.places
     """  # noqa: S608  (fragments of this code base)
