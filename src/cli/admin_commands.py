@@ -6,6 +6,7 @@ from typing import Final
 
 import click
 
+from headrace.cli.options import data_dir_option
 from headrace.domain.accounts.scopes import GRANTABLE
 
 
@@ -53,11 +54,7 @@ Examples:
     help="The user who owns the key; created if missing. The scope `admin` makes the user an admin.",
 )
 @click.option("--days", type=click.IntRange(1, 36_500), help="Days until the key expires. [default: never]")
-@click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Data folder of `headrace up`. [default: HEADRACE_DATA_DIR or .headrace]",
-)
+@data_dir_option
 def create_key(
     name: str, scopes: tuple[str, ...], user: str, days: int | None, data_dir: Path | None
 ) -> None:

@@ -6,13 +6,9 @@ from typing import Any, Final
 
 import click
 
+from headrace.cli.options import data_dir_option
 from headrace.settings import Settings, read_settings
 
-_data_dir_option: Final = click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Data folder of the service. [default: HEADRACE_DATA_DIR or .headrace]",
-)
 _json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 
 
@@ -28,7 +24,7 @@ Exit status: 0 done · 1 not done, or some files had lost their bytes; a line sa
 )
 @click.argument("target", metavar="FILE_OR_FOLDER", type=click.Path(path_type=Path))
 @click.option("--no-files", is_flag=True, help="Leave out the bytes of files: something else backs them up.")
-@_data_dir_option
+@data_dir_option
 @_json_option
 def backup(target: Path, no_files: bool, data_dir: Path | None, as_json: bool) -> None:
     """Write the database and all files into one archive, while the service runs.
@@ -66,7 +62,7 @@ Examples:
     "--check", is_flag=True, help="Read the whole archive, say whether it is intact, and change nothing."
 )
 @click.option("--replace", is_flag=True, help="Replace what the database holds now. It is lost.")
-@_data_dir_option
+@data_dir_option
 @_json_option
 def restore(archive: Path, check: bool, replace: bool, data_dir: Path | None, as_json: bool) -> None:
     """Restore an archive, with the API and all workers stopped.

@@ -159,6 +159,14 @@ _TERMS: Final = (
 )
 
 
+data_dir_option: Final = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Data folder of `headrace up`. [default: HEADRACE_DATA_DIR or .headrace]",
+)
+"""Of commands that work on the database and the files themselves."""
+
+
 class OrderedGroup(click.Group):
     """A group that lists its commands in the order in which a user needs them."""
 

@@ -5,7 +5,7 @@ from typing import Final
 
 import click
 
-from headrace.cli.options import client_options
+from headrace.cli.options import client_options, data_dir_option
 from headrace.cli.output import json_option, open_console, print_json
 
 
@@ -44,11 +44,7 @@ Examples:
 """,
 )
 @click.option("--dry-run", is_flag=True, help="Count what would be removed; change nothing.")
-@click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Data folder of `headrace up`. [default: HEADRACE_DATA_DIR or .headrace]",
-)
+@data_dir_option
 @json_option
 def prune(dry_run: bool, data_dir: Path | None, as_json: bool) -> None:
     """Remove the jobs, files and other rows that are past their term, as workers do all the time.

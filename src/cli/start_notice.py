@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from headrace.adapters.file_lock import is_locked
+from headrace.adapters.private_files import replace_private
 
 LOCK_NAME: Final = "up.lock"
 """The name of the file that `up` locks in its data folder."""
@@ -19,9 +20,7 @@ _POLL_SECONDS: Final = 0.1
 
 def announce_start(data_dir: Path, url: str) -> None:
     """Say that the service at *url* is starting. The caller holds the lock of the folder."""
-    part = data_dir / f"{_NOTICE_NAME}.part"
-    part.write_text(url)
-    part.replace(data_dir / _NOTICE_NAME)
+    replace_private(data_dir / _NOTICE_NAME, url.encode())
 
 
 def withdraw_start(data_dir: Path) -> None:
