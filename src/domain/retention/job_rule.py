@@ -8,18 +8,16 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
 from headrace.domain.database import Database
+from headrace.domain.retention.pipeline_terms import fetch_pipeline_terms
 from headrace.domain.retention.rule import NOTHING_LEFT, Batch
-from headrace.domain.retention.terms import END_STATES, EndState, RetentionTerms, horizon, read_pipeline_terms
+from headrace.domain.retention.terms import END_STATES, EndState, RetentionTerms, horizon
 
 _PERIOD: Final = timedelta(minutes=1)
 _MAX_EVENTS: Final = 20_000
 """A job has at most as many rows in other tables as it has events, so this bounds a statement."""
-
-FETCH_PIPELINES: Final = "SELECT name, version, keep::text AS keep FROM pipelines ORDER BY name, version"
 
 # $1 to $4: the lanes, a column each.
 _LANE_JOBS: Final = """
@@ -100,12 +98,12 @@ class JobRule:
 
     async def _fetch_lanes(self, now: datetime) -> list[PruneLane]:
         lanes = []
-        for row in await self._database.fetch(FETCH_PIPELINES):
-            own = read_pipeline_terms(None if row["keep"] is None else msgspec.json.decode(row["keep"]))
+        for terms in await fetch_pipeline_terms(self._database):
+            own = terms.own or {}
             for state in END_STATES:
                 before = horizon(now, own.get(state, self._terms.of_state(state)))
                 if before is not None:
-                    lanes.append(PruneLane(row["name"], row["version"], state, before))
+                    lanes.append(PruneLane(terms.pipeline, terms.version, state, before))
         return lanes
 
 

@@ -5,13 +5,12 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import msgspec
 from msgspec import Struct
 
 from headrace.domain.database import Database
 from headrace.domain.events.partitions import past_partitions
-from headrace.domain.retention.job_rule import FETCH_PIPELINES
-from headrace.domain.retention.terms import END_STATES, FOREVER, RetentionTerms, read_pipeline_terms
+from headrace.domain.retention.pipeline_terms import fetch_pipeline_terms
+from headrace.domain.retention.terms import END_STATES, FOREVER, RetentionTerms
 
 _MAX_JOBS: Final = 1_000
 
@@ -44,9 +43,8 @@ async def find_kept_partitions(
 ) -> Sequence[KeptPartition]:
     """Return the partitions whose jobs should all be gone by now. None if some jobs are kept forever."""
     longest = max(terms.of_state(state) for state in END_STATES)
-    for row in await database.fetch(FETCH_PIPELINES):
-        own = read_pipeline_terms(None if row["keep"] is None else msgspec.json.decode(row["keep"]))
-        longest = max(longest, *own.values()) if own else longest
+    for pipeline in await fetch_pipeline_terms(database):
+        longest = max([longest, *(pipeline.own or {}).values()])
     if longest == FOREVER:
         return []
     kept = []

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-import msgspec
 from msgspec import Struct
 
 from headrace.domain.database import Database, Row
@@ -21,7 +20,7 @@ from headrace.domain.retention.growth import (
     Growth,
 )
 from headrace.domain.retention.installation import keeps_everything
-from headrace.domain.retention.job_rule import FETCH_PIPELINES
+from headrace.domain.retention.pipeline_terms import fetch_pipeline_terms
 from headrace.domain.retention.rules import FIXED_EXPIRIES
 from headrace.domain.retention.terms import (
     END_STATES,
@@ -30,7 +29,6 @@ from headrace.domain.retention.terms import (
     EndState,
     RetentionTerms,
     format_term,
-    read_pipeline_terms,
 )
 from headrace.domain.workers.directory import ALIVE_WITHIN
 
@@ -121,15 +119,12 @@ class RetentionReport:
     async def _pipelines(self) -> list[PipelineKeep]:
         return [
             PipelineKeep(
-                row["name"],
-                row["version"],
-                {
-                    state: format_term(term)
-                    for state, term in read_pipeline_terms(msgspec.json.decode(row["keep"])).items()
-                },
+                terms.pipeline,
+                terms.version,
+                {state: format_term(term) for state, term in terms.own.items()},
             )
-            for row in await self._database.fetch(FETCH_PIPELINES)
-            if row["keep"] is not None
+            for terms in await fetch_pipeline_terms(self._database)
+            if terms.own is not None
         ]
 
     def _job_item(
