@@ -17,6 +17,7 @@ _KEY: Final = f"{0x4EAD_4ACE}, hashtext(current_setting('search_path'))"
 _TAKE: Final = text(f"SELECT pg_try_advisory_lock({_KEY})")
 _TAKE_IN_TRANSACTION: Final = text(f"SELECT pg_try_advisory_xact_lock({_KEY})")
 _RELEASE: Final = text(f"SELECT pg_advisory_unlock({_KEY})")
+# It also replaces the statement that has taken the lock: the transaction keeps the snapshot of its last query.
 _STAY_IDLE: Final = text("SET LOCAL idle_in_transaction_session_timeout = 0")
 _POLL_SECONDS: Final = 0.2
 _MAX_SECONDS: Final = 3600.0
@@ -46,7 +47,7 @@ async def hold_turn(connection: AsyncConnection) -> AsyncIterator[None]:
         await connection.commit()
         return
     # A pooler gives each transaction another session, so the lock belongs to a transaction that stays open.
-    # While it is idle, it has no snapshot.
+    # Nothing waits for it, as it has no snapshot.
     async with connection.engine.connect() as keeper:
         await _wait_until_taken(keeper, is_lasting=False)
         await keeper.execute(_STAY_IDLE)

@@ -29,8 +29,13 @@ _log = structlog.get_logger(__name__)
 _LOCKED: Final = ("55P03", "40P01")
 _NEEDED_RIGHT: Final = "the role that migrates needs CREATE on the schema, and owns the tables"
 _MAX_TRIES: Final = 20
-# Queries of a table queue behind a migration that waits for its lock.
-_SESSION: Final = {"application_name": "headrace", "lock_timeout": "3s"}
+_SESSION: Final = {
+    "application_name": "headrace",
+    # Queries of a table queue behind a migration that waits for its lock.
+    "lock_timeout": "3s",
+    # That of the role or the database is meant for others.
+    "statement_timeout": "0",
+}
 _PAUSE_SECONDS: Final = 2.0
 
 

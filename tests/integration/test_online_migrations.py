@@ -238,6 +238,15 @@ async def test_a_cancelled_build_says_so_and_the_next_run_goes_on(
     assert await revision(watch) == newest_revision()
 
 
+async def test_a_time_limit_of_the_database_ends_no_migration(url: str, watch: StatementPool) -> None:
+    name = url.rpartition("/")[2]
+    await watch.fetch(f"ALTER DATABASE {name} SET statement_timeout = '1ms'")
+
+    await asyncio.to_thread(upgrade, url)
+
+    assert await revision(watch) == newest_revision()
+
+
 async def test_an_index_that_is_there_stays(url: str, watch: StatementPool) -> None:
     await watch.fetch("CREATE INDEX ix_jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL")
     (before,) = await watch.fetch(FILENODE)
