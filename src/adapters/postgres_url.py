@@ -1,6 +1,5 @@
 """Reads a URL of PostgreSQL as libpq does. Parameters that cannot be honoured are refused by name."""
 
-import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -99,8 +98,8 @@ class PostgresAddress(Struct, frozen=True):
     @property
     def needs_host_name(self) -> bool:
         """Whether TLS checks the name of the host, or the password may stand beside it in libpq's file."""
-        mode = self.sslmode or os.environ.get("PGSSLMODE")
-        return mode == "verify-full" or (self.password is None and self.password_file is None)
+        has_password = self.password is not None or self.password_file is not None
+        return self.sslmode == "verify-full" or not has_password
 
     def __repr__(self) -> str:
         """Return a text without the password."""

@@ -42,11 +42,10 @@ def server() -> Iterator[NameServer]:
 
 async def known(server: NameServer, *, is_patient: bool = False, **options: Any) -> HostNames:
     """Return names that know the address of `postgres`, and wait for the name server only if *is_patient*."""
-    wait_seconds = PATIENCE_SECONDS if is_patient else 0.01
-    names = HostNames(server.look_up, wait_seconds=wait_seconds, **options)
-    await names.find("postgres")
-    while names._lookups:
-        await asyncio.sleep(0.01)
+    names = HostNames(server.look_up, wait_seconds=PATIENCE_SECONDS, **options)
+    assert await names.find("postgres") == "postgres"
+    if not is_patient:
+        names._wait_seconds = 0.01
     return names
 
 

@@ -135,9 +135,8 @@ class AwayNames(HostNames):
     ],
 )
 async def test_a_known_address_replaces_a_name_that_nothing_else_needs(
-    driver: FakeDriver, monkeypatch: pytest.MonkeyPatch, url: str, host: str
+    driver: FakeDriver, url: str, host: str
 ) -> None:
-    monkeypatch.delenv("PGSSLMODE", raising=False)
     names = AwayNames()
 
     await PostgresConnector(parse_postgres_url(url), {}, answer_seconds=30, host_names=names).connect()
