@@ -17,7 +17,7 @@ _KEY: Final = f"{0x4EAD_4ACE}, hashtext(current_setting('search_path'))"
 _TAKE: Final = text(f"SELECT pg_try_advisory_lock({_KEY})")
 _TAKE_IN_TRANSACTION: Final = text(f"SELECT pg_try_advisory_xact_lock({_KEY})")
 _RELEASE: Final = text(f"SELECT pg_advisory_unlock({_KEY})")
-# It also replaces the statement that has taken the lock: the transaction keeps the snapshot of its last query.
+# It also ends the query that has taken the lock: a transaction keeps the snapshot of its last query.
 _STAY_IDLE: Final = text("SET LOCAL idle_in_transaction_session_timeout = 0")
 _POLL_SECONDS: Final = 0.2
 _MAX_SECONDS: Final = 3600.0

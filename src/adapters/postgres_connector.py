@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 import asyncpg
 import structlog
 
+from headrace.adapters.host_names import HOST_NAMES
 from headrace.adapters.installed_schema import quote_identifier, search_path_query
 from headrace.adapters.postgres_url import PostgresAddress
 from headrace.adapters.server_urls import ENDED_HANDSHAKES, read_password
@@ -115,6 +116,7 @@ class PostgresConnector:
             self._path_query = search_path_query(is_path_given="search_path" in address.session)
         self._answer_seconds = answer_seconds
         self._hosts: Sequence[tuple[str, int | None]] = address.hosts or (("", None),)
+        HOST_NAMES.keep(host for host, _ in address.hosts)
         # A silent host must leave time for the others before the caller gives up.
         connect_seconds = (address.connect_seconds or 0) * len(self._hosts) or CONNECT_SECONDS
         self.connect_seconds = min(connect_seconds, answer_seconds or connect_seconds)

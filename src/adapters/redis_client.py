@@ -16,6 +16,7 @@ from redis.asyncio.connection import (
 from redis.credentials import CredentialProvider
 from redis.exceptions import ConnectionError, RedisError  # noqa: A004
 
+from headrace.adapters.host_names import HOST_NAMES
 from headrace.adapters.redis_errors import redis_trouble
 from headrace.adapters.redis_parser import BoundedParser
 from headrace.adapters.redis_url import RedisAddress, as_redis_address
@@ -95,6 +96,7 @@ def _arguments(address: RedisAddress) -> dict[str, Any]:
     arguments = dict(address.arguments)
     if address.scheme != "unix":
         arguments["socket_keepalive"] = True
+        HOST_NAMES.keep([arguments["host"]])
     if address.password_file is not None:
         return arguments | {"credential_provider": _PasswordFile(address.user, address.password_file)}
     return arguments | {"username": address.user, "password": address.password}
