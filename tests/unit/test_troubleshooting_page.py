@@ -88,6 +88,7 @@ NOT_REFUSALS: Final = {
     "PipelineDefinitionError": "raised while an author's module is imported; its message says what to change",
     "RefusedError": "repeats what the API answers",
     "RetryableError": "an error of a job; its codes have entries",
+    "RulePutOffError": "a failing chore; doctor shows its text after the chore's name",
     "SchemaError": "the base class of refusals",
     "TakenError": "the base class of refusals of the API",
     "UnauthenticatedError": "a refusal of the API; its codes have entries",
