@@ -36,7 +36,7 @@ async def look_up(session: Session, reach: Reach, filters: JobFilter) -> Sequenc
 
 
 def _candidates(reach: Reach, filters: JobFilter) -> Iterator[Select[Any]]:
-    """Yield for each filter that has an index a select of the ids of its jobs, whosesoever they are."""
+    """Yield for each filter that has an index a select of the ids of its jobs, of all users."""
     if filters.preset_id is not None:
         yield select(Job.id).where(Job.preset_id == filters.preset_id)
     if filters.tag is not None:
