@@ -1,4 +1,4 @@
-"""Finds partitions of the event log that are past every term, and the jobs that keep them."""
+"""Finds partitions of the event log that are past every term that ends, and the jobs that keep them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -32,8 +32,9 @@ class KeptPartition(Struct, frozen=True):
     def __str__(self) -> str:
         count = f"{self.jobs} or more" if self.jobs == _MAX_JOBS else str(self.jobs)
         jobs = "1 job that is" if self.jobs == 1 else f"{count} jobs that are"
+        size = f"{self.bytes / 1e6:.1f} MB"
         return (
-            f"{self.name} ({self.bytes / 1e6:.1f} MB) is past every term and stays: it has events of {jobs}"
+            f"{self.name} ({size}) is past every term that ends and stays: it has events of {jobs}"
             f" pinned, unfinished, kept forever or not pruned yet, such as {self.first}"
         )
 
