@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import structlog
@@ -16,6 +17,7 @@ from headrace.adapters.gc_tuning import freeze_present_objects
 from headrace.adapters.group_commit import GroupCommit
 from headrace.adapters.job_notices import JobNotices
 from headrace.adapters.messages import MessageSigner
+from headrace.adapters.outages import Outages
 from headrace.adapters.process_watch import watched_process
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.tasks import cancel_and_wait
@@ -52,6 +54,7 @@ from headrace.workers.startup import (
     open_blobs,
     open_redis,
     register_pipelines,
+    require_store,
     running_fork_server,
     scratch_folder,
     sign_off,
@@ -128,9 +131,12 @@ async def open_worker(
     It serves *queues* once `run_until_stopped` is called.
 
     Raises:
-        HeadraceError: the start cannot succeed: HEADRACE_PIPELINES names nothing, or Redis cannot be used.
+        HeadraceError: the start cannot succeed: HEADRACE_PIPELINES names nothing, or Redis, the store of
+            files, the schema, the clock or the limits of PostgreSQL do not allow it.
     """
     async with AsyncExitStack() as stack:
+        if not (supervision.is_restart or only_suspect):
+            await require_store(settings)
         monitor = instruments.monitor
         outages = await stack.enter_async_context(followed_outages(settings))
         pools = await open_pools(settings, outages.postgresql, stack)
@@ -147,7 +153,7 @@ async def open_worker(
             pool,
             registrar,
             loaded,
-            only_check=only_suspect,
+            only_suspect=only_suspect,
             is_restart=supervision.is_restart,
             faults=supervision.faults,
         )
@@ -211,18 +217,8 @@ async def open_worker(
         )
         fork_server.call_on_end(arq_worker.stopping.set)
         predecessor.announce(publisher, bell, queues, monitor)
-        quarantine = Quarantine(
-            job_queue,
-            settings,
-            folder=scratch,
-            slots=settings.process_slots,
-            publish=publisher.publish,
-        )
-        arq_worker.stopping.add_callback(quarantine.stop)
-        notices = JobNotices(
-            settings.database, queues, arq_worker.signals.on_notice, outages.postgresql.report
-        )
-        outages.postgresql.on_end.append(notices.expire)
+        quarantine = _build_quarantine(settings, job_queue, arq_worker, publisher, scratch)
+        notices = _build_notices(settings, queues, arq_worker, outages)
         background_tasks = [
             asyncio.create_task(coroutine)
             for coroutine in (
@@ -266,6 +262,30 @@ async def open_worker(
             await sign_off(job_queue)
             job_log.flush()
         _log_end(arq_worker)
+
+
+def _build_quarantine(
+    settings: Settings,
+    job_queue: JobQueue,
+    worker: HeadraceWorker,
+    publisher: RedisPublisher,
+    scratch: Path,
+) -> Quarantine:
+    """Build the quarantine of *worker*, which stops with it."""
+    quarantine = Quarantine(
+        job_queue, settings, folder=scratch, slots=settings.process_slots, publish=publisher.publish
+    )
+    worker.stopping.add_callback(quarantine.stop)
+    return quarantine
+
+
+def _build_notices(
+    settings: Settings, queues: tuple[str, ...], worker: HeadraceWorker, outages: Outages
+) -> JobNotices:
+    """Build the listener that wakes *worker*. It connects again after an outage."""
+    notices = JobNotices(settings.database, queues, worker.signals.on_notice, outages.postgresql.report)
+    outages.postgresql.on_end.append(notices.expire)
+    return notices
 
 
 def _log_end(worker: HeadraceWorker) -> None:
