@@ -42,7 +42,7 @@ from headrace.workers.maintenance.quarantine import Quarantine
 from headrace.workers.maintenance.schema_watch import SchemaWatch
 from headrace.workers.maintenance.upkeep import upkeep_loops
 from headrace.workers.maintenance.watchdog import Watchdog
-from headrace.workers.monitoring.interface import NO_INSTRUMENTS, Instruments, Monitoring, serving
+from headrace.workers.monitoring.interface import NO_INSTRUMENTS, Instruments, Monitoring, observing, serving
 from headrace.workers.outputs import OutputLimits
 from headrace.workers.pools import open_pools
 from headrace.workers.resources import WorkerResources
@@ -135,8 +135,7 @@ async def open_worker(
             files, the schema, the clock or the limits of PostgreSQL do not allow it.
     """
     async with AsyncExitStack() as stack:
-        if not (supervision.is_restart or only_suspect):
-            await require_store(settings)
+        await require_store(settings, is_first=not (supervision.is_restart or only_suspect))
         monitor = instruments.monitor
         outages = await stack.enter_async_context(followed_outages(settings))
         pools = await open_pools(settings, outages.postgresql, stack)
@@ -147,6 +146,8 @@ async def open_worker(
         loaded = load_pipelines(settings)
         imported_files = ImportedFiles(supervision.imports, loaded.failures)
         fork_server = await stack.enter_async_context(running_fork_server(loaded, settings))
+        # PostgreSQL is needed from here on, and may be away for long.
+        await stack.enter_async_context(serving(instruments.monitoring, pools, outages))
         redis = await open_redis(settings.redis, stack, outages.redis.report)
         registrar = Registrar(pool, loaded.pipelines.values(), may_replace=settings.env == "local")
         loaded = await register_pipelines(
@@ -247,7 +248,7 @@ async def open_worker(
                 ),
             )
         ]
-        await stack.enter_async_context(serving(instruments.monitoring, arq_worker, leases, pools, outages))
+        await stack.enter_async_context(observing(instruments.monitoring, arq_worker, leases, outages))
         commit_task = asyncio.create_task(commit.run())
         _log.info("worker_ready", worker=worker.id, queues=queues, concurrency=concurrency)
         try:

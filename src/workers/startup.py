@@ -205,13 +205,14 @@ async def open_redis(address: RedisAddress | None, stack: AsyncExitStack, report
     return redis
 
 
-async def require_store(settings: Settings) -> None:
-    """Check at a first start that files can be stored. What fails later is an outage: see `open_blobs`.
+async def require_store(settings: Settings, *, is_first: bool) -> None:
+    """Check at a first start that files can be stored. Later failures are outages: see `open_blobs`.
 
     Raises:
         FolderUnusableError, NoRoomError: the store cannot be written, or has no room.
     """
-    await asyncio.to_thread(require_usable_folder, settings.blob_dir)
+    if is_first:
+        await asyncio.to_thread(require_usable_folder, settings.blob_dir)
 
 
 async def open_blobs(settings: Settings, outage: Outage) -> BlobStore:
