@@ -16,6 +16,7 @@ from redis.asyncio.connection import (
 from redis.credentials import CredentialProvider
 from redis.exceptions import ConnectionError, RedisError  # noqa: A004
 
+from headrace.adapters.host_names import HOST_NAMES
 from headrace.adapters.redis_errors import redis_trouble
 from headrace.adapters.redis_parser import BoundedParser
 from headrace.adapters.redis_url import RedisAddress, as_redis_address
@@ -26,8 +27,24 @@ from headrace.domain.conditions import Report, ignore_trouble
 REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
 
 _CONNECT_SECONDS: Final = 2
+
+
+class _NamedConnection(Connection):
+    """Connects to the last address of its host while no name server answers. TLS needs the name."""
+
+    async def connect(self) -> None:
+        if self.is_connected:
+            return
+        name = self.host
+        self.host = await HOST_NAMES.find(name)
+        try:
+            await super().connect()  # type: ignore[no-untyped-call]
+        finally:
+            self.host = name
+
+
 _CONNECTIONS: Final[dict[str, type[AbstractConnection]]] = {
-    "redis": Connection,
+    "redis": _NamedConnection,
     "rediss": SSLConnection,
     "unix": UnixDomainSocketConnection,
 }

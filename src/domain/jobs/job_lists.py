@@ -1,13 +1,14 @@
 """Which jobs a list reads: as many as it needs, and never more than a bound, however many jobs there are.
 
-The order of submission has an index for each owner, and so has each state of an owner's jobs. Other filters
-and orders have none with which PostgreSQL would find a page of millions of jobs. If few jobs match one of
-these filters, they are looked up, and the list is complete. Otherwise the list looks at a window of
-`MAX_LOOKED_JOBS` jobs in the order of submission, and says where the window ended.
+An index has the jobs of an owner in each state in the order of submission, and PostgreSQL merges the states
+of a list. Other filters and orders have no index with which it would find a page of millions of jobs. If few
+jobs match one of these filters, they are looked up, and the list is complete. Otherwise the list looks at a
+window of `MAX_LOOKED_JOBS` jobs in the order of submission, and says where the window ended.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, Self
 from uuid import UUID
 
@@ -79,13 +80,14 @@ class JobSelection(Struct, frozen=True):
     """Whether *counted* selects all jobs that match, and not only those in a window."""
 
 
+_Start = Callable[[Order], ColumnElement[bool]]
+"""Makes the condition that a job is in a window or behind it, on the columns of an order."""
+
+
 class _WindowBounds(Struct, frozen=True):
-    """The condition that a job is in the window or behind it, and the *end* of the window.
+    """The *start* of a window, and its *end*: its last job and the first behind it; None if there is none."""
 
-    The *end* is the last job of the window and the first behind it; None if there is none behind it.
-    """
-
-    start: ColumnElement[bool] | None
+    start: _Start | None
     end: Sequence[Any] | None
 
 
@@ -100,7 +102,7 @@ class JobLists(Struct, frozen=True):
     async def of(cls, session: Session, reach: Reach, filters: JobFilter) -> Self:
         """Return the lists for *filters*. If one of them is rare, the jobs that match it are looked up."""
         lists = cls(session, reach, filters)
-        if filters.found is not None or lists._is_served_by_index or lists._merges_states:
+        if filters.found is not None or lists._is_served_by_index:
             return lists
         found = await look_up(session, reach, filters)
         return lists if found is None else cls(session, reach, replace(filters, found=found))
@@ -118,10 +120,10 @@ class JobLists(Struct, frozen=True):
 
     async def select(self, position: Position | None) -> JobSelection:
         """Return the selection of the page behind *position*, or of the one at the filter's offset."""
-        if self.filters.found is not None or self._is_served_by_index:
-            return self._select_all(position)
-        if self._merges_states:
-            return self._select_by_state(position)
+        if self.filters.found is not None:
+            return self._select_found(position)
+        if self._is_served_by_index:
+            return self._select_in_order(position)
         return await self._select_in_window(position)
 
     @property
@@ -146,12 +148,8 @@ class JobLists(Struct, frozen=True):
 
     @property
     def _is_served_by_index(self) -> bool:
-        states = len(self.filters.states) <= 1 if self._owner_ids else not self.filters.states
-        return self._is_by_submission and states and not self._has_other_filters
-
-    @property
-    def _merges_states(self) -> bool:
-        return self._is_by_submission and bool(self._owner_ids) and not self._has_other_filters
+        has_states = bool(self._owner_ids) or not self.filters.states
+        return self._is_by_submission and has_states and not self._has_other_filters
 
     @property
     def _has_other_filters(self) -> bool:
@@ -159,29 +157,19 @@ class JobLists(Struct, frozen=True):
         others = (filters.pipeline, filters.queue, filters.tag, filters.preset_id)
         return any(value is not None for value in others)
 
-    def _select_all(self, position: Position | None) -> JobSelection:
-        matching = select(Job).where(*self._indexed(), *self._others(Job, has_tag))
-        if self.filters.found is None:
-            ids = self._cut(matching, self.order, position).with_only_columns(Job.id)
-            return JobSelection(ids, matching, matching)
+    def _select_found(self, position: Position | None) -> JobSelection:
+        matching, found = self._matching(), self.filters.found or ()
         # The LIMIT keeps PostgreSQL from looking for these jobs in the order of the list, among all others.
-        found = matching.with_only_columns(*_COLUMNS).limit(len(self.filters.found)).subquery()
-        ids = self._cut(select(found.c.id), order_on(found, self.order), position)
-        return JobSelection(ids, select(found.c.id), matching)
+        rows = matching.with_only_columns(*_COLUMNS).limit(len(found)).subquery()
+        ids = self._cut(select(rows.c.id), order_on(rows, self.order), position)
+        return JobSelection(ids, select(rows.c.id), matching)
 
-    def _select_by_state(self, position: Position | None) -> JobSelection:
-        """Merge the pages of each state, each of which is in the order of an index."""
-        rows = self.filters.offset + self.filters.limit + 1
-        parts = []
-        for state in sorted(self.filters.states):
-            part = select(Job.id, Job.created_at).where(*self._indexed(), Job.state == JobState(state))
-            part = part if position is None else part.where(behind(self.order, position))
-            parts.append(select(part.order_by(*_elements(self.order)).limit(rows).subquery()))
-        merged = union_all(*parts).subquery()
-        order = order_on(merged, self.order)
-        ids = select(merged.c.id).order_by(*_elements(order)).limit(self.filters.limit + 1)
-        counted = select(Job).where(*self._indexed(), *self._others(Job, has_tag))
-        return JobSelection(ids.offset(self.filters.offset), counted, counted)
+    def _select_in_order(self, position: Position | None) -> JobSelection:
+        start = None if position is None else partial(behind, position=position)
+        count = self.filters.offset + self.filters.limit + 1
+        jobs, matching = self._first_jobs(self.order, start, count), self._matching()
+        ids = self._cut(select(jobs.c.id), order_on(jobs, self.order), None)
+        return JobSelection(ids, matching, matching)
 
     async def _select_in_window(self, position: Position | None) -> JobSelection:
         bounds = await self._window_bounds(position if self._follows_index else None)
@@ -192,7 +180,7 @@ class JobLists(Struct, frozen=True):
         is_first = position is None or not self._follows_index
         whole = window if is_first else self._window(None)
         counted = select(whole.c.id).where(*self._others(whole.c, is_tagged))
-        estimated = select(Job).where(*self._indexed(), *self._others(Job, has_tag))
+        estimated = self._matching()
         if bounds.end is None:
             is_whole = is_first or (await self._window_bounds(None)).end is None
             return JobSelection(ids, counted, estimated, is_whole=is_whole)
@@ -222,12 +210,24 @@ class JobLists(Struct, frozen=True):
     def _position_of(self, row: Any) -> Position:
         return [getattr(row, column.name) for column in self._base_order]
 
-    def _base(self, start: ColumnElement[bool] | None) -> Select[Any]:
-        rows = select(*_COLUMNS).where(*self._indexed())
-        return (rows if start is None else rows.where(start)).order_by(*_elements(self._base_order))
+    def _first_jobs(self, order: Order, start: _Start | None, count: int) -> Subquery:
+        """Return the first *count* jobs from *start* on, in an *order* that an index has.
 
-    def _window(self, start: ColumnElement[bool] | None) -> Subquery:
-        return self._base(start).limit(MAX_LOOKED_JOBS).subquery()
+        Those of an owner are merged: PostgreSQL reads no more than they are in the states together.
+        """
+        jobs = select(*_COLUMNS).where(*self._indexed())
+        if start is not None:
+            jobs = jobs.where(start(order))
+        jobs = jobs.order_by(*_elements(order)).limit(count)
+        if not self._owner_ids:
+            return jobs.subquery()
+        states = sorted(self.filters.states or JobState)
+        in_states = [jobs.where(Job.state == JobState(state)).subquery() for state in states]
+        merged = union_all(*(select(each) for each in in_states)).subquery()
+        return select(merged).order_by(*_elements(order_on(merged, order))).limit(count).subquery()
+
+    def _window(self, start: _Start | None, more: int = 0) -> Subquery:
+        return self._first_jobs(self._base_order, start, MAX_LOOKED_JOBS + more)
 
     async def _window_bounds(self, position: Position | None) -> _WindowBounds:
         """Return where the window behind *position* begins and ends, as one statement sees it.
@@ -235,19 +235,23 @@ class JobLists(Struct, frozen=True):
         Jobs may be submitted before the next statement reads the window. Those before its first job would
         move its end, so the first window begins at its first job.
         """
-        start = None if position is None else behind(self._base_order, position)
-        base = self._base(start).with_only_columns(Job.id, Job.created_at, Job.finished_at)
-        parts = base.limit(1).subquery(), base.offset(MAX_LOOKED_JOBS - 1).limit(2).subquery()
+        start = None if position is None else partial(behind, position=position)
+        window = self._window(start, more=1)
+        jobs = select(window).order_by(*_elements(order_on(window, self._base_order)))
+        parts = jobs.limit(1).subquery(), jobs.offset(MAX_LOOKED_JOBS - 1).limit(2).subquery()
         bounds = union_all(*(select(part) for part in parts)).subquery()
         order = _elements(order_on(bounds, self._base_order))
         rows = (await self.session.execute(select(bounds).order_by(*order))).all()
         if start is None and rows:
-            start = at_or_behind(self._base_order, self._position_of(rows[0]))
+            start = partial(at_or_behind, position=self._position_of(rows[0]))
         return _WindowBounds(start, rows[1:] if len(rows) == 3 else None)
 
     def _cut(self, matching: Select[Any], order: Order, position: Position | None) -> Select[Any]:
         rows = matching if position is None else matching.where(behind(order, position))
         return rows.order_by(*_elements(order)).limit(self.filters.limit + 1).offset(self.filters.offset)
+
+    def _matching(self) -> Select[Any]:
+        return select(Job).where(*self._indexed(), *self._others(Job, has_tag))
 
     def _indexed(self) -> list[ColumnElement[bool]]:
         """Return the conditions that the index of the list's order serves."""
@@ -255,8 +259,6 @@ class JobLists(Struct, frozen=True):
         conditions = self.reach.within(Job.owner_id, Job.id)
         if filters.owner_id is not None:
             conditions.append(Job.owner_id == filters.owner_id)
-        if self._owner_ids and len(filters.states) == 1:
-            conditions.append(Job.state == JobState(*filters.states))
         if self._is_by_end:
             return [*conditions, Job.finished_at.is_not(None)]
         conditions.extend(self._created_within(Job))
@@ -279,7 +281,7 @@ class JobLists(Struct, frozen=True):
             yield jobs.id == any_(literal(list(filters.found), ARRAY(Uuid)))
         if self._is_by_end:
             yield from self._created_within(jobs)
-        if filters.states and not (self._owner_ids and len(filters.states) == 1):
+        if filters.states:
             yield jobs.state.in_(sorted(JobState(state) for state in filters.states))
         if filters.preset_id is not None:
             yield jobs.preset_id == filters.preset_id

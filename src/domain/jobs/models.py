@@ -99,7 +99,6 @@ class Job(UUIDv7AuditBase):
         Index(
             "ix_jobs_late", "id", postgresql_where=text("state = 'queued' AND ran_seconds >= timeout_seconds")
         ),
-        Index("ix_jobs_owner_newest", "owner_id", text("created_at DESC"), text("id DESC")),
         Index("ix_jobs_owner_state", "owner_id", "state", text("created_at DESC"), text("id DESC")),
         Index(
             "ix_jobs_owner_finished",

@@ -13,6 +13,8 @@ from headrace.domain.database import Database, TimeLimitError
 from headrace.domain.jobs.errors import SearchTimeLimitError
 from headrace.domain.jobs.filters import JobFilter
 from headrace.domain.jobs.id_times import MAX_CLOCK_SKEW, first_id_at
+from headrace.domain.jobs.state_merge import NEWEST_FIRST, newest_in_states_sql
+from headrace.domain.jobs.states import JobState
 from headrace.domain.paging import substring_pattern
 
 SEARCH_SECONDS: Final = 1.5
@@ -30,10 +32,10 @@ _COST_IF_COMPRESSED: Final = 8
 _SEARCH: Final = """
 WITH newest AS (
     SELECT id, created_at, pipeline, params, meta, pg_column_size(params) <= $3 AS has_params,
-           pg_column_size(meta) <= $3 AS has_meta, row_number() OVER (ORDER BY {order}) AS place,
+           pg_column_size(meta) <= $3 AS has_meta, row_number() OVER ({order}) AS place,
            sum({job_cost} + {params_cost} + {meta_cost})
-           OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) AS cost
-    FROM jobs WHERE {conditions} ORDER BY {order} LIMIT $2 + 1
+           OVER ({order} ROWS UNBOUNDED PRECEDING) AS cost
+    FROM {jobs} {order} LIMIT $2 + 1
 ), hits AS (
     SELECT id FROM newest
     WHERE (place <= $2 AND cost <= $4 OR place = 1)
@@ -47,9 +49,8 @@ SELECT ARRAY(SELECT id FROM hits) AS ids, (SELECT max(created_at) FROM newest) A
 _COST: Final = f"""CASE WHEN pg_column_size({{value}}) > $3 THEN 0
     WHEN pg_column_compression({{value}}) IS NULL THEN pg_column_size({{value}})
     ELSE pg_column_size({{value}}) * {_COST_IF_COMPRESSED} END"""
-_NEWEST_OF_OWNER: Final = "created_at DESC, id DESC"
 # There is no index on the times of all users. The ids of jobs begin with the time of their submission.
-_NEWEST_OF_ALL: Final = "id DESC"
+_NEWEST_OF_ALL: Final = "ORDER BY id DESC"
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -106,18 +107,22 @@ def _statement(reach: Reach, filters: JobFilter, text: str) -> tuple[str, Sequen
     owner_ids = {owner for owner in (reach.owner_id, filters.owner_id) if owner is not None}
     for owner_id in owner_ids:
         add("owner_id =", owner_id)
-    if len(filters.states) == 1 and owner_ids:
-        add("state =", *map(str, filters.states))
     if filters.created_after is not None:
         add("created_at >=", filters.created_after)
     if filters.created_before is not None:
         add("created_at <", filters.created_before)
         if not owner_ids:
             add("id <", first_id_at(filters.created_before + MAX_CLOCK_SKEW))
-    order = _NEWEST_OF_OWNER if owner_ids else _NEWEST_OF_ALL
+    condition = " AND ".join(conditions) or "true"
+    order = NEWEST_FIRST if owner_ids else _NEWEST_OF_ALL
+    if owner_ids:
+        states = map(JobState, filters.states)
+        jobs = newest_in_states_sql(sorted(states) or JobState, condition, "$2 + 1")
+    else:
+        jobs = f"jobs WHERE {condition}"
     statement = _SEARCH.format(
+        jobs=jobs,
         order=order,
-        conditions=" AND ".join(conditions) or "true",
         job_cost=_JOB_COST,
         params_cost=_COST.format(value="params"),
         meta_cost=_COST.format(value="meta"),

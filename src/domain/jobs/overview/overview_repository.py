@@ -11,14 +11,16 @@ from headrace.domain.database import Database, Row
 from headrace.domain.events.news import JobSummary
 from headrace.domain.jobs.job_lists import MAX_LOOKED_JOBS
 from headrace.domain.jobs.overview.overview import OverviewFilter
+from headrace.domain.jobs.state_merge import NEWEST_FIRST, newest_in_states_sql
+from headrace.domain.jobs.states import JobState
 
 # A filter without an index is applied to so many of the newest jobs, and not to millions.
-_NEWEST: Final = """
+_NEWEST: Final = f"""
 SELECT id, event_seq, state, progress, pipeline FROM (
-    SELECT id, event_seq, state, progress, pipeline, created_at FROM jobs
-    WHERE owner_id = $1{state} ORDER BY created_at DESC, id DESC LIMIT {looked}
-) newest WHERE true{conditions} ORDER BY created_at DESC, id DESC LIMIT $2
-"""
+    SELECT id, event_seq, state, progress, pipeline, created_at FROM {{jobs}}
+    {NEWEST_FIRST} LIMIT {{looked}}
+) newest WHERE true{{conditions}} {NEWEST_FIRST} LIMIT $2
+"""  # noqa: S608  (fragments of this code base)
 
 _CONDITIONS: Final = {
     "pipeline": " AND pipeline = ${}",
@@ -101,15 +103,14 @@ class OverviewRepository:
     async def fetch_newest(self, owner_id: UUID, filters: OverviewFilter, limit: int) -> list[JobSummary]:
         """Return the newest jobs that match, newest first."""
         arguments: list[object] = [owner_id, limit]
-        state = conditions = ""
-        if filters.state is not None:
-            arguments.append(str(filters.state))
-            state = f" AND state = ${len(arguments)}"
+        conditions = ""
         for name, condition in _CONDITIONS.items():
             if (value := getattr(filters, name)) is not None:
                 arguments.append(str(value))
                 conditions += condition.format(len(arguments))
-        statement = _NEWEST.format(looked=MAX_LOOKED_JOBS, state=state, conditions=conditions)
+        states = JobState if filters.state is None else [filters.state]
+        jobs = newest_in_states_sql(states, "owner_id = $1", str(MAX_LOOKED_JOBS))
+        statement = _NEWEST.format(jobs=jobs, looked=MAX_LOOKED_JOBS, conditions=conditions)
         rows = await self._database.fetch(statement, *arguments)
         return [_summary(row) for row in rows]
 
