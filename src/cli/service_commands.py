@@ -282,7 +282,6 @@ async def _work(
     supervision: Supervision,
 ) -> NoReturn:
     """Run the worker, then end the process, even if steps have left tasks in the loop."""
-    from headrace.adapters.schema import SchemaBehindError
     from headrace.cli.database_refusals import translate_refusals
     from headrace.cli.process_exit import exit_now
     from headrace.domain.database import TRANSIENT
@@ -307,8 +306,8 @@ async def _work(
                 supervision=supervision,
                 monitoring=monitoring,
             )
-    except (*TRANSIENT, SchemaBehindError) as error:
-        # PostgreSQL may be back, and its schema upgraded, at the next start.
+    except TRANSIENT as error:
+        # PostgreSQL may be back at the next start.
         click.echo(f"headrace worker: {error}", err=True)
         exit_now(1)
     except HeadraceError as error:
