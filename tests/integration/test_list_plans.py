@@ -52,6 +52,7 @@ async def crowded(
         (files, "MAX_LOOKED_FILES", LOOKED),
         (queues, "MAX_COUNTED", COUNTED),
         (queues, "MIN_DUE", COUNTED),
+        (queues, "MAX_DELAYED", COUNTED),
         (queues, "_MAX_OLDEST", COUNTED),
         (statistics, "MAX_COUNTED", COUNTED),
         (statistics, "MAX_MEASURED", COUNTED),

@@ -222,8 +222,6 @@ async def test_queues_beyond_the_bound_are_estimates(
     ada: Api, root: Api, shared_api: SharedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queues, "MAX_COUNTED", 2)
-    monkeypatch.setattr(queues, "MIN_DUE", 2)
-    monkeypatch.setattr(queues, "_COUNTED_WORKERS", 2)
     await submit(ada, 6)
     await shared_api.database.fetch("ANALYZE jobs")
 
@@ -231,9 +229,55 @@ async def test_queues_beyond_the_bound_are_estimates(
         (queue,) = (await get(api, "/queues"))["items"]
         assert queue["queued_is_estimate"]
         assert queue["queued"] >= 3
+
+
+@pytest.fixture
+async def long_queue(ada: Api, shared_api: SharedApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight due jobs, of which two are counted, and four delayed ones; three jobs of another queue."""
+    monkeypatch.setattr(queues, "MAX_COUNTED", 2)
+    monkeypatch.setattr(queues, "MIN_DUE", 2)
+    await shared_api.database.fetch("DELETE FROM jobs")
+    await submit(ada, 8)
+    await submit(ada, 4, run_at=LATER)
+    await submit(ada, 3, queue="other")
+    await shared_api.database.fetch("ANALYZE jobs")
+
+
+@pytest.mark.usefixtures("long_queue")
+async def test_an_autoscaler_gets_an_estimate_of_due_jobs_beyond_the_bound(root: Api) -> None:
+    scaling = await get(root, "/queues/default/scaling", slots=3)
+
+    assert scaling["due_is_estimate"]
+    assert (scaling["due"], scaling["wanted_workers"], scaling["value"]) == (8, 3, 3)
+
+
+@pytest.mark.usefixtures("long_queue")
+async def test_many_delayed_jobs_are_estimated_as_well(root: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "MAX_DELAYED", 2)
+
     scaling = await get(root, "/queues/default/scaling", slots=1)
-    assert scaling["due_is_minimum"]
-    assert scaling["wanted_workers"] == scaling["value"] == scaling["due"] == 2
+
+    assert 7 <= scaling["due"] == scaling["wanted_workers"] <= 10
+
+
+@pytest.mark.usefixtures("long_queue")
+async def test_an_estimate_is_never_below_what_was_counted(
+    root: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "planned_rows", lambda _: 0)
+
+    scaling = await get(root, "/queues/default/scaling", slots=1)
+
+    assert (scaling["due"], scaling["due_is_estimate"]) == (2, True)
+
+
+@pytest.mark.usefixtures("long_queue")
+async def test_a_short_queue_beside_a_long_one_is_counted(root: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "MAX_COUNTED", 4)
+
+    scaling = await get(root, "/queues/other/scaling", slots=4)
+
+    assert (scaling["due"], scaling["wanted_workers"], "due_is_estimate" in scaling) == (3, 1, False)
 
 
 async def test_a_queue_behind_the_bound_of_an_owner_is_shown_as_unknown(

@@ -224,7 +224,7 @@ export interface Scaling {
   oldest_due_seconds: number;
   slots_per_worker: number;
   wanted_workers: number;
-  due_is_minimum?: boolean;
+  due_is_estimate?: boolean;
 }
 
 export interface Worker {

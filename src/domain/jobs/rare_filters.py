@@ -1,10 +1,11 @@
 """Looks up the jobs that match a filter which few jobs match, through the index of that filter."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Select, case, func, select, text, true, union_all
+from sqlalchemy import ColumnElement, Select, case, func, literal_column, select, text, true, union_all
+from sqlalchemy.orm import InstrumentedAttribute
 
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import Session
@@ -27,58 +28,86 @@ _INDEXED: Final = _UNFINISHED.keys() | FINAL_STATES
 
 
 async def look_up(session: Session, reach: Reach, filters: JobFilter) -> Sequence[UUID] | None:
-    """Return the jobs that match one of the filters, if these are few; None: none of the filters is rare."""
+    """Return the jobs that match one of the filters, if these are few; None: none of the filters is rare.
+
+    There may be other jobs among them: the list tests them for all its filters.
+    """
     for candidates in _candidates(reach, filters):
-        rows = candidates.limit(MAX_RARE + 1).subquery()
-        ids = case((func.count() <= MAX_RARE, func.array_agg(rows.c.id)))
-        count, found = (await session.execute(select(func.count(), ids).select_from(rows))).one()
-        if count <= MAX_RARE:
-            return tuple(found or ())
+        ids = await _fetch_few(session, candidates)
+        if ids is not None:
+            return ids
+    has_final = filters.states <= _INDEXED and not filters.states.isdisjoint(FINAL_STATES)
+    if has_final and await _have_few_ended(session, filters):
+        return await _fetch_few(session, _union(_in_states(filters)))
     return None
 
 
-def _candidates(reach: Reach, filters: JobFilter) -> Iterator[Select[Any]]:
-    """Yield for each filter that has an index a select of the ids of its jobs, of all users.
+async def _fetch_few(session: Session, candidates: Select[Any]) -> Sequence[UUID] | None:
+    """Return the ids that *candidates* selects; None if there are many."""
+    rows = candidates.limit(MAX_RARE + 1).subquery()
+    ids = case((func.count() <= MAX_RARE, func.array_agg(rows.c.id)))
+    count, found = (await session.execute(select(func.count(), ids).select_from(rows))).one()
+    return tuple(found or ()) if count <= MAX_RARE else None
 
-    A select may have other jobs as well: the list tests the jobs that were looked up for all its filters.
-    """
+
+async def _have_few_ended(session: Session, filters: JobFilter) -> bool:
+    """Whether few jobs have ended in the states of the filter: counted in the index, without the table."""
+    states = _states(filters) & FINAL_STATES
+    ended = _union(_ended(state, filters.pipeline, Job.finished_at) for state in states)
+    rows = ended.limit(MAX_RARE + 1).subquery()
+    count = (await session.execute(select(func.count()).select_from(rows))).scalar_one()
+    return bool(count <= MAX_RARE)
+
+
+def _candidates(reach: Reach, filters: JobFilter) -> Iterator[Select[Any]]:
+    """Yield for each filter that has an index a select of the ids of its jobs, of all users."""
     if filters.preset_id is not None:
         yield select(Job.id).where(Job.preset_id == filters.preset_id)
     if filters.tag is not None:
         tags = select(Tag.id).where(Tag.name == filters.tag, *reach.within(Tag.owner_id))
         yield select(JOB_TAGS.c.job_id.label("id")).where(JOB_TAGS.c.tag_id.in_(tags))
-    if filters.states and filters.states <= _INDEXED:
-        parts = [part.subquery() for part in _in_states(filters)]
-        yield select(union_all(*(select(part.c.id) for part in parts)).subquery().c.id)
+    if filters.states and filters.states <= _UNFINISHED.keys():
+        yield _union(_in_states(filters))
     if filters.pipeline is not None:
         yield select(Job.id).where(Job.pipeline == filters.pipeline)
 
 
+def _states(filters: JobFilter) -> Set[JobState]:
+    return {JobState(state) for state in filters.states}
+
+
+def _union(parts: Iterable[Select[Any]]) -> Select[Any]:
+    """Select the only column of *parts*, each of which has a limit of its own."""
+    return select(union_all(*(select(part.subquery()) for part in parts)).subquery())
+
+
 def _in_states(filters: JobFilter) -> Iterator[Select[Any]]:
-    """Yield selects of the ids of all jobs in the states of the filter, each limited."""
-    states = [JobState(state) for state in sorted(filters.states)]
+    """Yield selects of the ids of all jobs in the states of the filter."""
+    states = _states(filters)
     for state in states:
         for condition in _UNFINISHED.get(state, ()):
             yield select(Job.id).where(condition).limit(MAX_RARE + 1)
         if state.is_final:
-            yield _ended(state, filters.pipeline)
-    if any(state.is_final for state in states):
+            yield _ended(state, filters.pipeline, Job.id)
+    if states & FINAL_STATES:
         # Pinned jobs have an index of their own, which does not tell their states apart.
-        yield select(Job.id).where(Job.keep).order_by(Job.finished_at).limit(MAX_RARE + 1)
+        yield select(Job.id).where(Job.keep).limit(MAX_RARE + 1)
 
 
-def _ended(state: JobState, pipeline: str | None) -> Select[Any]:
-    """Select the ids of the jobs that have ended in *state* and are not pinned, from the pruner's index."""
+def _ended(state: JobState, pipeline: str | None, column: InstrumentedAttribute[Any]) -> Select[Any]:
+    """Select a *column* of the jobs that have ended in *state* and are not pinned, by the pruner's index."""
     versions = select(PipelineVersion.name, PipelineVersion.version)
     if pipeline is not None:
         versions = versions.where(PipelineVersion.name == pipeline)
     version = versions.subquery()
+    # PostgreSQL plans a statement that it has run five times without its parameters. Without the state and
+    # the limit, it would take another index and read most of the table.
+    limit: ColumnElement[int] = literal_column(str(MAX_RARE + 1))
     job = (
-        select(Job.id)
-        .where(Job.pipeline == version.c.name, Job.version == version.c.version, Job.state == state)
-        .where(Job.finished_at.is_not(None), ~Job.keep)
-        .order_by(Job.finished_at)
-        .limit(MAX_RARE + 1)
+        select(column)
+        .where(Job.pipeline == version.c.name, Job.version == version.c.version)
+        .where(Job.state == literal_column(f"'{state}'"), Job.finished_at.is_not(None), ~Job.keep)
+        .limit(limit)
         .lateral()
     )
-    return select(job.c.id).select_from(version.join(job, true())).limit(MAX_RARE + 1)
+    return select(job).select_from(version.join(job, true())).limit(limit)

@@ -24,8 +24,8 @@ class ScalingNumbers(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What an autoscaler needs to know about a queue, over the jobs of all users.
 
     *value* is *wanted_workers*, under the name that autoscalers expect. *due_soon*: jobs that become due
-    within the next minute. *gated*: due jobs that no worker may start. *due_is_minimum*: at least *due* jobs
-    are due; no more than 100 workers run at once were counted.
+    within the next minute. *gated*: due jobs that no worker may start. *due_is_estimate*: more jobs are due
+    than 100 workers run at once, so *due* is PostgreSQL's estimate.
     """
 
     value: int
@@ -36,7 +36,7 @@ class ScalingNumbers(Struct, frozen=True, kw_only=True, omit_defaults=True):
     oldest_due_seconds: float
     slots_per_worker: int
     wanted_workers: int
-    due_is_minimum: bool = False
+    due_is_estimate: bool = False
 
 
 def wanted_workers(due: int, running: int, slots: int) -> int:

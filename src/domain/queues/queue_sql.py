@@ -119,6 +119,11 @@ SELECT ({_count_in_lanes(f"due_order <= {_LAST_DUE}", "$2")}) AS due,
            AS oldest_due_seconds
 """  # noqa: S608  (fragments of this code base)
 
+# $1 as above, $2: how many jobs are counted.
+DELAYED: Final = f"""
+WITH RECURSIVE {_LANES} SELECT ({_count_in_lanes(f"due_order > {_LAST_DUE}", "$2")}) AS delayed
+"""
+
 # $1: the owner, $2: how many jobs are read, the oldest ones.
 QUEUED_OF_OWNER: Final = f"""
 SELECT queue AS name, count(*)::int AS queued,
@@ -137,6 +142,10 @@ SELECT queue AS name, count(*)::int AS running FROM (
 """
 
 ESTIMATE: Final = f"EXPLAIN (FORMAT JSON) SELECT 1 FROM jobs WHERE {MAY_BE_CLAIMED_SQL} AND queue = $1"  # noqa: S608
+# The planner knows the times of all jobs, not those of queued ones, but no other job is due in the future.
+ESTIMATE_OF_DELAYED: Final = f"""
+EXPLAIN (FORMAT JSON) SELECT 1 FROM jobs WHERE queue = $1 AND run_at > {_NOW}
+"""  # noqa: S608  (fragments of this code base)
 ESTIMATE_OF_OWNER: Final = """
 EXPLAIN (FORMAT JSON) SELECT 1 FROM jobs WHERE owner_id = $1 AND state = 'queued'
 """

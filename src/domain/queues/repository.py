@@ -15,6 +15,8 @@ MAX_QUEUES: Final = 1_000
 MAX_COUNTED: Final = 10_000
 MIN_DUE: Final = 1_000
 """At least so many due jobs are counted for autoscalers, which ask often."""
+MAX_DELAYED: Final = 1_000
+"""Up to so many delayed jobs are counted to tell them from due ones, if there are too many to count these."""
 # For an autoscaler, as many due jobs are counted as so many workers run.
 _COUNTED_WORKERS: Final = 100
 _MAX_COUNTED_IN_ALL: Final = 50_000
@@ -68,7 +70,10 @@ class QueueRepository:
         """Return the numbers of one queue for an autoscaler whose workers have so many *slots*."""
         most = min(max(_COUNTED_WORKERS * slots, MIN_DUE), MAX_COUNTED)
         (row,) = await self._database.fetch(queue_sql.SCALING, [queue], most, _MAX_OLDEST, MAX_RUNNING)
-        due = row["due"] + row["suspects"]
+        due, is_estimate = row["due"], row["due"] >= most
+        if is_estimate:
+            due = max(due, await self._estimate_due(queue))
+        due += row["suspects"]
         wanted = wanted_workers(due, row["running"], slots)
         return ScalingNumbers(
             value=wanted,
@@ -79,8 +84,18 @@ class QueueRepository:
             oldest_due_seconds=max(row["oldest_due_seconds"], 0.0),
             slots_per_worker=slots,
             wanted_workers=wanted,
-            due_is_minimum=row["due"] >= most,
+            due_is_estimate=is_estimate,
         )
+
+    async def _estimate_due(self, queue: str) -> int:
+        """Return how many queued jobs the planner expects in *queue*, less those that are not due."""
+        queued = planned_rows(await self._database.fetch(queue_sql.ESTIMATE, queue))
+        (row,) = await self._database.fetch(queue_sql.DELAYED, [queue], MAX_DELAYED)
+        delayed: int = row["delayed"]
+        if delayed >= MAX_DELAYED:
+            plan = await self._database.fetch(queue_sql.ESTIMATE_OF_DELAYED, queue)
+            delayed = max(delayed, planned_rows(plan))
+        return queued - delayed
 
     async def _fetch_running(self, owner_id: UUID | None) -> Mapping[str, int]:
         rows = await self._database.fetch(queue_sql.RUNNING, owner_id, MAX_RUNNING)

@@ -255,7 +255,7 @@ class Queue(Struct, frozen=True, kw_only=True):
 class Scaling(Struct, frozen=True, kw_only=True):
     """How many workers a queue needs. *gated*: due jobs that no worker may start.
 
-    *due_is_minimum*: there are more due jobs, which were not counted.
+    *due_is_estimate*: so many jobs are due that PostgreSQL's estimate stands for their number.
     """
 
     value: int
@@ -266,7 +266,7 @@ class Scaling(Struct, frozen=True, kw_only=True):
     oldest_due_seconds: float
     slots_per_worker: int
     wanted_workers: int
-    due_is_minimum: bool = False
+    due_is_estimate: bool = False
 
 
 class Worker(Struct, frozen=True, kw_only=True):
