@@ -1,5 +1,6 @@
 """Translates the errors of PostgreSQL's driver into the domain's: the only place that reads SQLSTATEs."""
 
+import socket
 from typing import Final
 
 import asyncpg
@@ -44,8 +45,15 @@ def translate_database_error(error: BaseException) -> DatabaseAwayError | Databa
     if isinstance(error, TimeoutError):
         return DatabaseTimeoutError(type(error).__name__)
     if isinstance(error, _CONNECTION_ERRORS):
-        return DatabaseAwayError(type(error).__name__)
+        return DatabaseAwayError(_reason_of(error))
     return None
+
+
+def _reason_of(error: BaseException) -> str:
+    """Return a reason without an address: answers to requests contain it."""
+    if isinstance(error, socket.gaierror):
+        return f"its host cannot be found: {error.strerror}"
+    return type(error).__name__
 
 
 def trouble_of_check(error: DatabaseAwayError | DatabaseBusyError | asyncpg.PostgresError) -> Trouble:

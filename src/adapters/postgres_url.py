@@ -1,6 +1,5 @@
 """Reads a URL of PostgreSQL as libpq does. Parameters that cannot be honoured are refused by name."""
 
-import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -92,15 +91,8 @@ class PostgresAddress(Struct, frozen=True):
     has_pooler: bool
     files: dict[str, str]
     secrets: tuple[str, ...]
-    sslmode: str | None = None
     password_file: Path | None = None
     schema: str | None = None
-
-    @property
-    def needs_host_name(self) -> bool:
-        """Whether TLS checks the name of the host, or the password may stand beside it in libpq's file."""
-        mode = self.sslmode or os.environ.get("PGSSLMODE")
-        return mode == "verify-full" or (self.password is None and self.password_file is None)
 
     def __repr__(self) -> str:
         """Return a text without the password."""
@@ -146,7 +138,6 @@ def parse_postgres_url(
             for name in _FILES
             if driver.get(name, SYSTEM_CERTIFICATES) != SYSTEM_CERTIFICATES
         },
-        sslmode=parameters.get("sslmode"),
         secrets=tuple(dict.fromkeys(secret for secret in secrets if secret)),
         password_file=password_file,
         schema=schema,

@@ -50,7 +50,7 @@ Exit status: 0 done, or with --check nothing to do · 1 refused · 3 with --chec
     "--admin-key",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Afterwards create an API key with the scope admin in FILE, unless it exists.",
+    help="Afterwards create an API key with the scope admin in FILE, unless it holds one of this database.",
 )
 @click.option(
     "--metrics-key",
@@ -99,13 +99,24 @@ def migrate(
 
 
 def _write_first_keys(settings: Settings, admin_key: Path | None, metrics_key: Path | None) -> None:
-    from headrace.cli.admin import write_first_key
+    from headrace.cli.first_keys import FirstKey, write_first_key
     from headrace.domain.accounts.scopes import Scope
+
+    sentences = {
+        FirstKey.MADE: "an API key with the scope {scope} is now in {file}",
+        FirstKey.KEPT: "an API key with the scope {scope} is in {file}",
+        FirstKey.REPLACED: (
+            "a new API key with the scope {scope} is now in {file}: the database did not know the old one"
+        ),
+        FirstKey.DELETED: (
+            "the API key in {file} was deleted from the database: remove the file to get a new one"
+        ),
+    }
 
     for file, scope, mode in ((admin_key, Scope.ADMIN, 0o600), (metrics_key, Scope.METRICS_READ, 0o640)):
         if file is not None:
-            is_new = write_first_key(settings, file, scope, mode=mode)
-            click.echo(f"an API key with the scope {scope} {'is now' if is_new else 'is'} in {file}")
+            outcome = write_first_key(settings, file, scope, mode=mode)
+            click.echo(sentences[outcome].format(scope=scope, file=file))
 
 
 def _check_migrations(settings: Settings, as_json: bool) -> int:

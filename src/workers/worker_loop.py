@@ -4,14 +4,14 @@ import asyncio
 from typing import Any
 
 import structlog
-import uvloop
 
+from headrace.adapters.event_loop import ServiceLoop
 from headrace.workers.attribution import attribute_tasks
 
 _log = structlog.get_logger(__name__)
 
 
-class WorkerLoop(uvloop.Loop):
+class WorkerLoop(ServiceLoop):
     """An event loop that stops only when the task for which it runs is done.
 
     A step may call `stop`, or schedule a callback that raises `SystemExit` or `KeyboardInterrupt`. Other

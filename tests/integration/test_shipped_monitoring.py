@@ -149,3 +149,21 @@ def test_the_panels_of_the_dashboard_do_not_overlap_and_have_their_own_ids() -> 
     assert len(cells) == len(set(cells))
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
     assert [panel["title"] for panel in PANELS if not panel["description"]] == []
+
+
+def test_numbers_of_the_dashboard_turn_red_where_their_alert_does() -> None:
+    """Grafana colours a number without thresholds red from 80 on, and 0 workers green."""
+    steps = {
+        panel["title"]: [
+            (step["value"], step["color"]) for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+        ]
+        for panel in PANELS
+        if panel["type"] == "stat"
+    }
+    queue_is_old, has_no_worker = (RULES[index]["expr"] for index in (0, 6))
+
+    assert all(values[0][0] is None for values in steps.values())
+    assert steps["Oldest due job"][-1] == (int(queue_is_old.split("> ")[1]), "red")
+    assert "headrace_workers) == 0" in has_no_worker
+    assert steps["Workers"] == [(None, "red"), (1, "green")]
+    assert all("red" not in str(steps[title]) for title in ("Due jobs", "Running jobs"))

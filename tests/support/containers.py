@@ -20,6 +20,7 @@ from support.patience import PATIENCE_SECONDS
 
 ROOT: Final = Path(__file__).parents[2]
 IMAGE: Final = "headrace-compose-test:latest"
+_PROXY_IMAGE: Final = "headrace-compose-test-proxy:latest"
 SERVICES: Final = ("postgres", "redis", "api", "worker", "proxy")
 _PROBE_SECONDS: Final = 10
 _PULL_SECONDS: Final = 120
@@ -30,7 +31,7 @@ _IMAGES: Final = (
     "docker.io/library/python:3.13-slim",
     "docker.io/library/postgres:17",
     "docker.io/valkey/valkey:8",
-    "docker.io/library/haproxy:3.2",
+    "docker.io/library/debian:trixie-slim",
 )
 
 
@@ -88,6 +89,7 @@ class Stack:
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")},
             "HEADRACE_IMAGE": IMAGE,
+            "HEADRACE_PROXY_IMAGE": _PROXY_IMAGE,
             "HEADRACE_PORT": str(self.port),
         }
 
@@ -208,6 +210,10 @@ class Stack:
         image, base = (int(found[0]["Size"]) for found in inspected)
         return image, base
 
+    def logs(self, service: str) -> str:
+        """Return what the containers of a service have written."""
+        return self.compose("logs", service)
+
 
 @contextmanager
 def open_stack(engine: Engine, parent: Path) -> Iterator[Stack]:
@@ -226,17 +232,9 @@ def open_stack(engine: Engine, parent: Path) -> Iterator[Stack]:
     )
     stack = Stack(engine, folder)
     try:
-        stack.engine(
-            "build",
-            "--tag",
-            IMAGE,
-            "--target",
-            "service",
-            "--file",
-            "Containerfile",
-            ".",
-            seconds=_BUILD_SECONDS,
-        )
+        for target, image in (("service", IMAGE), ("proxy", _PROXY_IMAGE)):
+            build = ("build", "--tag", image, "--target", target, "--file", "Containerfile", ".")
+            stack.engine(*build, seconds=_BUILD_SECONDS)
         yield stack
     finally:
         stack.remove_leftovers()

@@ -1,5 +1,7 @@
 """The errors of the driver become those of the domain: some are an outage, others concern one statement."""
 
+import socket
+
 import asyncpg
 import pytest
 
@@ -34,3 +36,10 @@ def test_a_connection_that_was_closed_otherwise_is_an_outage(error: Exception) -
 
     assert type(translated) is DatabaseAwayError
     assert is_outage(translated)
+
+
+def test_a_host_that_no_name_server_knows_is_an_outage_that_says_so() -> None:
+    translated = translate_database_error(socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
+
+    assert type(translated) is DatabaseAwayError
+    assert translated.reason == "its host cannot be found: Name or service not known"

@@ -19,7 +19,7 @@ COPY --from=build /build /build
 """
 IMAGES = {"docker.io/library/python:3.13-slim", "docker.io/library/postgres:17", "docker.io/valkey/valkey:8"}
 OTHERS = {
-    "docker.io/library/haproxy:3.2",
+    "docker.io/library/debian:trixie-slim",
     "quay.io/oauth2-proxy/oauth2-proxy:v7.15.3",
     "docker.io/prom/prometheus:v3.5.0",
     "docker.io/grafana/grafana:12.2.0",

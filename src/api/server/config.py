@@ -5,6 +5,7 @@ from typing import Any
 
 import uvicorn
 
+from headrace.adapters.event_loop import ServiceLoop
 from headrace.api.server.connections import ConnectionLimit
 from headrace.api.server.health_paths import HealthPaths
 from headrace.api.server.http_protocol import HttpProtocol
@@ -23,6 +24,7 @@ def server_config(app: AsgiApp, max_connections: int, *, prefix: str = "", **opt
     limit = ConnectionLimit(max_connections)
     return uvicorn.Config(
         PacedApp(app, turns),
+        loop=f"{ServiceLoop.__module__}:{ServiceLoop.__name__}",
         http=partial(HttpProtocol, limit=limit, turns=turns, refusal_log=RefusalLog()),  # type: ignore[arg-type]
         ws=partial(WebSocketProtocol, turns=turns),  # type: ignore[arg-type]
         ws_per_message_deflate=False,

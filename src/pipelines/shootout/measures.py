@@ -75,7 +75,8 @@ def _weighted(recording: Recording | Samples, gain: float) -> Iterator[Samples]:
 
 def _hop_powers(piece: Samples) -> Samples:
     starts = np.arange(0, len(piece), _HOP_SAMPLES)
-    return np.add.reduceat(np.square(piece), starts)
+    powers: Samples = np.add.reduceat(np.square(piece), starts)
+    return powers
 
 
 def _loudness_of(power: float) -> float:
