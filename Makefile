@@ -106,9 +106,12 @@ faults: install  ## run the fault tests at their full length; HEADRACE_FAULTS_SE
 fuzz: install  ## send at least 20,000 bad inputs to the API; HEADRACE_FUZZ_SEED=n repeats them
 	@HEADRACE_FUZZ=full $(BIN)/pytest -n 0 -q tests/fuzz
 
-previous:  ## pack the source of REVISION: tests/faults/test_previous_release.py runs it beside this release
-	git archive $(REVISION) -- src migrations ':!src/web/vendor' ':!src/pipelines/shootout/assets' \
-	  | xz -9e > tests/faults/previous_release.tar.xz
+PREVIOUS := tests/faults/previous_release.tar
+PACKED := pyproject.toml README.md LICENSE src migrations clients/python \
+  ':!src/web/vendor' ':!src/pipelines/shootout/assets' ':!clients/python/tests'
+previous:  ## pack the source of REVISION (a tag or a commit): tests/faults/test_previous_release.py installs it beside this release
+	git archive --output $(PREVIOUS) $(REVISION) -- $(PACKED) || { rm -f $(PREVIOUS); exit 1; }
+	xz --force -9e $(PREVIOUS)
 
 contract: install  ## write docs/asyncapi.yaml and docs/schema.graphql from the code
 	@$(BIN)/python -m headrace.api.contract.asyncapi docs/asyncapi.yaml

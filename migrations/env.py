@@ -1,12 +1,22 @@
-"""Runs migrations on the engine that `headrace.adapters.migrations` builds, in one transaction."""
+"""Runs migrations on the engine that `headrace.adapters.migrations` builds.
+
+Each migration is a transaction, with the mark of the schema that it leaves. A new database, where nobody
+waits, and the empty tables of a probe are migrated in one, and so is each downgrade.
+"""
 
 import asyncio
+import time
+from functools import partial
 from importlib.metadata import version
+from typing import Any
 
+import structlog
 from alembic import context
+from alembic.runtime.migration import MigrationContext, MigrationInfo
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from headrace.adapters.concurrent_index import build_concurrently
 from headrace.adapters.installed_schema import (
     DEFAULT_NOTE,
     DEFAULT_SCHEMA,
@@ -14,13 +24,12 @@ from headrace.adapters.installed_schema import (
     quote_identifier,
     refused_schema,
 )
-from headrace.adapters.migrations import MigrationProbe
+from headrace.adapters.migration_turn import hold_turn
+from headrace.adapters.migrations import MigrationProbe, MigrationProgress
+from headrace.adapters.online_changes import BUILD_INDEX, COMMITS_STEPS, build_in_transaction
 from headrace.domain.database import DatabaseMisconfiguredError
 
-# An arbitrary advisory lock: two deployments that migrate the same schema at the same time run one after the
-# other. Installations in other schemas do not wait.
-_LOCK = 0x4EAD_4ACE
-_TAKE_LOCK = "SELECT pg_advisory_xact_lock(:lock, hashtext(current_setting('search_path')))"
+_log = structlog.get_logger(__name__)
 
 _FIND_RIGHTS = """
 SELECT current_user AS role, current_database() AS database,
@@ -102,20 +111,23 @@ def _mark_schema(connection: Connection) -> None:
         _note_default(connection)
 
 
-def _migrate(connection: Connection) -> None:
+def _configure(connection: Connection, **options: Any) -> None:
     context.configure(
         connection=connection,
         target_metadata=context.config.attributes.get("models", _NAMES),
         compare_type=True,
         include_name=_is_ours,
-        transaction_per_migration=False,
+        **options,
     )
+
+
+def _migrate_at_once(connection: Connection, probe: MigrationProbe | None) -> None:
+    """Migrate in one transaction."""
+    build = partial(build_in_transaction, connection) if probe is None else probe.note_index
+    options = {BUILD_INDEX: build, COMMITS_STEPS: False}
+    _configure(connection, transaction_per_migration=False, **options)
     with context.begin_transaction():
-        connection.execute(text(_TAKE_LOCK), {"lock": _LOCK})
         _create_schema(connection)
-        # Queries of a table queue behind a migration that waits for its lock.
-        connection.execute(text("SET LOCAL lock_timeout = '3s'"))
-        probe: MigrationProbe | None = context.config.attributes.get("probe")
         if probe is not None:
             probe.begin(connection)
         context.run_migrations()
@@ -124,10 +136,51 @@ def _migrate(connection: Connection) -> None:
         _mark_schema(connection)
 
 
+class _Steps:
+    """Marks the schema in the transaction of each migration, and logs how long it took."""
+
+    def __init__(self, connection: Connection, progress: MigrationProgress) -> None:
+        self._connection = connection
+        self._progress = progress
+        self._started_at = time.monotonic()
+
+    def end(self, *, step: MigrationInfo, **_: object) -> None:
+        _mark_schema(self._connection)
+        seconds = time.monotonic() - self._started_at
+        _log.info("schema_migrated", revision=step.up_revision_id, seconds=round(seconds, 1))
+        self._progress.revision = step.up_revision_id
+        self._progress.committed += 1
+        self._started_at = time.monotonic()
+
+
+def _migrate_in_steps(connection: Connection) -> None:
+    attributes = context.config.attributes
+    options = {BUILD_INDEX: partial(build_concurrently, attributes["engine"]), COMMITS_STEPS: True}
+    steps = _Steps(connection, attributes["progress"])
+    _configure(connection, transaction_per_migration=True, on_version_apply=steps.end, **options)
+    with context.begin_transaction():
+        context.run_migrations()
+    # The release of the mark changes also if no migration ran.
+    _mark_schema(connection)
+
+
+def _migrate(connection: Connection) -> None:
+    attributes = context.config.attributes
+    current = MigrationContext.configure(connection).get_current_revision()
+    # Alembic leaves a transaction that has begun to its caller.
+    connection.commit()
+    attributes["progress"].revision = current
+    probe: MigrationProbe | None = attributes["probe"]
+    if current is None or probe is not None or attributes["is_whole"]:
+        _migrate_at_once(connection, probe)
+    else:
+        _migrate_in_steps(connection)
+
+
 async def _run() -> None:
     engine: AsyncEngine = context.config.attributes["engine"]
     try:
-        async with engine.connect() as connection:
+        async with engine.connect() as connection, hold_turn(connection):
             await connection.run_sync(_migrate)
             await connection.commit()
     finally:

@@ -8,8 +8,9 @@ Revision ID: 0016
 Revises: 0015
 """
 
-import sqlalchemy as sa
 from alembic import op
+
+from headrace.adapters.online_changes import build_index
 
 revision = "0016"
 down_revision = "0015"
@@ -19,12 +20,9 @@ works_with = "0010"
 
 
 def upgrade() -> None:
-    op.create_index(
-        "ix_jobs_finished", "jobs", ["finished_at"], postgresql_where=sa.text("finished_at IS NOT NULL")
-    )
-    newest = [sa.text("created_at DESC"), sa.text("id DESC")]
-    op.create_index("ix_files_newest", "files", newest)
-    op.create_index("ix_files_owner_newest", "files", ["owner_id", *newest])
+    build_index("ix_jobs_finished", "jobs", "finished_at", where="finished_at IS NOT NULL")
+    build_index("ix_files_newest", "files", "created_at DESC", "id DESC")
+    build_index("ix_files_owner_newest", "files", "owner_id", "created_at DESC", "id DESC")
     op.execute("CREATE STATISTICS jobs_kinds (mcv) ON owner_id, state, pipeline FROM jobs")
 
 

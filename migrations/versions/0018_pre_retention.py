@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from headrace.adapters.online_changes import add_columns, build_index
+
 revision = "0018"
 down_revision = "0017"
 branch_labels = None
@@ -46,17 +48,16 @@ _CHORE_COLUMNS: dict[str, sa.types.TypeEngine[Any]] = {
 
 
 def upgrade() -> None:
-    op.add_column("jobs", sa.Column("keep", sa.Boolean(), server_default="false", nullable=False))
-    op.create_index(
+    add_columns("jobs", sa.Column("keep", sa.Boolean(), server_default="false", nullable=False))
+    add_columns("pipelines", sa.Column("keep", postgresql.JSONB(none_as_null=True), nullable=True))
+    add_columns("chores", *(sa.Column(name, kind, nullable=True) for name, kind in _CHORE_COLUMNS.items()))
+    build_index(
         "ix_jobs_prunable",
         "jobs",
-        ["pipeline", "version", "state", "finished_at"],
-        postgresql_where=sa.text("finished_at IS NOT NULL AND NOT keep"),
+        *("pipeline", "version", "state", "finished_at"),
+        where="finished_at IS NOT NULL AND NOT keep",
     )
-    op.create_index("ix_jobs_pinned", "jobs", ["finished_at"], postgresql_where=sa.text("keep"))
-    op.add_column("pipelines", sa.Column("keep", postgresql.JSONB(none_as_null=True), nullable=True))
-    for name, kind in _CHORE_COLUMNS.items():
-        op.add_column("chores", sa.Column(name, kind, nullable=True))
+    build_index("ix_jobs_pinned", "jobs", "finished_at", where="keep")
     op.create_table(
         "installations",
         sa.Column("id", sa.SmallInteger(), server_default="1", nullable=False),

@@ -30,16 +30,6 @@ class NoRoomError(HeadraceError):
         )
 
 
-def require_usable_store(folder: Path) -> None:
-    """Check a store of files that does not exist yet. One that exists has worked: its failures are outages.
-
-    Raises:
-        FolderUnusableError, NoRoomError: it cannot be made, or has no room.
-    """
-    if not folder.exists():
-        require_usable_folder(folder)
-
-
 def require_usable_folder(folder: Path) -> None:
     """Check that *folder*, or the nearest one above it that exists, can be written and has room.
 

@@ -1,13 +1,15 @@
-"""The event loop of API and workers, in which a cancelled connection leaves no lookup of its host behind."""
+"""The event loop of API and workers, in which connections do not depend on how uvloop looks a host up."""
 
 import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import uvloop
+
+from headrace.adapters.host_names import HOST_NAMES
 
 _Factory = Callable[[], asyncio.BaseProtocol]
 
@@ -16,7 +18,8 @@ class ServiceLoop(uvloop.Loop):
     """uvloop, except that a connection to a host name looks the name up in its own task.
 
     uvloop does not cancel the lookup of a connection that is cancelled. If the lookup fails later, as while a
-    name server is away, its error is logged as an exception that was never retrieved.
+    name server is away, its error is logged as an exception that was never retrieved. The hosts in
+    `HOST_NAMES` have addresses also then.
     """
 
     async def create_connection(
@@ -28,9 +31,8 @@ class ServiceLoop(uvloop.Loop):
         if options.get("ssl") and options.get("server_hostname") is None:
             options["server_hostname"] = host
         hints = {name: options.pop(name, 0) for name in ("family", "proto", "flags")}
-        found = await self.getaddrinfo(host, port, type=socket.SOCK_STREAM, **hints)
         errors: list[OSError] = []
-        for address in dict.fromkeys(address for *_, (address, *_) in found):
+        for address in await self._look_up(host, port, hints):
             try:
                 return await self._connect(protocol_factory, address, port, options)
             except ssl.SSLError:
@@ -40,6 +42,12 @@ class ServiceLoop(uvloop.Loop):
         if len({str(error) for error in errors}) == 1:
             raise errors[0]
         raise OSError("; ".join(str(error) for error in errors))
+
+    async def _look_up(self, host: str, port: Any, hints: dict[str, int]) -> Iterable[str]:
+        if host in HOST_NAMES and not any(hints.values()):
+            return await HOST_NAMES.find(host)
+        found = await self.getaddrinfo(host, port, type=socket.SOCK_STREAM, **hints)
+        return dict.fromkeys(address for *_, (address, *_) in found)
 
     async def _connect(
         self, protocol_factory: _Factory, host: Any, port: Any, options: dict[str, Any]

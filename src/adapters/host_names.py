@@ -1,16 +1,14 @@
-"""Remembers the addresses of servers for the time in which no name server answers.
+"""Remembers the addresses of PostgreSQL and Redis for the time in which no name server answers.
 
-Otherwise an outage of the name servers would be one of PostgreSQL and Redis, which can be reached.
+Otherwise an outage of the name servers would be one of servers that can be reached.
 """
 
 import asyncio
-import ipaddress
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -29,16 +27,16 @@ _AWAY: Final = (socket.EAI_AGAIN, socket.EAI_FAIL)
 
 class _Lookup(Struct, frozen=True):
     began_at: float
-    has_answer: "Future[bool]"
+    addresses: "Future[Sequence[str]]"
 
 
-class _Address(Struct, frozen=True):
-    text: str
-    looked_up_at: float
+class _Answer(Struct, frozen=True):
+    addresses: Sequence[str]
+    given_at: float
 
 
 class HostNames:
-    """Knows which address each host had last. Threads and event loops may share it."""
+    """Knows the last addresses of some hosts. Threads and event loops may share it."""
 
     def __init__(
         self,
@@ -51,30 +49,52 @@ class HostNames:
         self._clock = clock
         self._wait_seconds = wait_seconds
         self._lock = threading.Lock()
+        self._hosts: set[str] = set()
         self._lookups: dict[str, _Lookup] = {}
-        self._addresses: dict[str, _Address] = {}
+        self._answers: dict[str, _Answer] = {}
         self._away: set[str] = set()
 
-    async def find(self, host: str) -> str:
-        """Return what to connect to: *host*, or its last address while no name server answers.
+    def keep(self, hosts: Iterable[str]) -> None:
+        """Remember the addresses of *hosts* from now on."""
+        self._hosts.update(hosts)
 
-        It takes up to *wait_seconds*.
+    def __contains__(self, host: str) -> bool:
+        return host in self._hosts
+
+    async def find(self, host: str) -> Sequence[str]:
+        """Return the addresses of *host*, or the last ones while no name server answers.
+
+        It waits up to *wait_seconds*; without an earlier answer, as long as the resolver of the system does.
+
+        Raises:
+            OSError: the host is unknown, or no name server answers and none has answered within an hour.
         """
-        if not _is_name(host):
-            return host
-        lookup = self._begin(host)
-        left = max(lookup.began_at + self._wait_seconds - self._clock(), 0)
-        with suppress(TimeoutError):
-            if await asyncio.wait_for(asyncio.wrap_future(lookup.has_answer), left):
-                self._away.discard(host)
-                return host
-        known = self._addresses.get(host)
-        if known is None or known.looked_up_at + KEPT_SECONDS < self._clock():
-            return host
+        lookup, last = self._begin(host), self._last_answer(host)
+        answer = asyncio.wrap_future(lookup.addresses)
+        if last is None:
+            return await answer
+        try:
+            left = max(lookup.began_at + self._wait_seconds - self._clock(), 0)
+            addresses = await asyncio.wait_for(answer, left)
+        except TimeoutError:
+            return self._stand_in(host, last)
+        except socket.gaierror as error:
+            if error.errno not in _AWAY:
+                raise
+            return self._stand_in(host, last)
+        self._away.discard(host)
+        return addresses
+
+    def _stand_in(self, host: str, last: _Answer) -> Sequence[str]:
         if host not in self._away:
             self._away.add(host)
-            _log.warning("name_servers_away", host=host, address=known.text)
-        return known.text
+            _log.warning("name_servers_away", host=host, addresses=list(last.addresses))
+        return last.addresses
+
+    def _last_answer(self, host: str) -> _Answer | None:
+        answer = self._answers.get(host)
+        is_old = answer is not None and answer.given_at + KEPT_SECONDS < self._clock()
+        return None if is_old else answer
 
     def _begin(self, host: str) -> _Lookup:
         """Return the lookup that runs, or a new one: a thread for each connection would be too many."""
@@ -83,41 +103,33 @@ class HostNames:
             if lookup is None:
                 lookup = self._lookups[host] = _Lookup(self._clock(), Future())
                 # Those who no longer wait do not cancel it for others.
-                lookup.has_answer.set_running_or_notify_cancel()
+                lookup.addresses.set_running_or_notify_cancel()
                 # A daemon, because the resolver of the system may take a minute: no exit should wait for it.
                 threading.Thread(target=self._run, args=(host, lookup), daemon=True).start()
         return lookup
 
     def _run(self, host: str, lookup: _Lookup) -> None:
-        has_answer = False
         try:
-            found = self._look_up(host)
-            has_answer = True
-            if found:
-                self._addresses[host] = _Address(str(found[0][4][0]), self._clock())
-        except socket.gaierror as error:
-            has_answer = error.errno not in _AWAY
-        except (OSError, UnicodeError) as error:
-            _log.info("host_not_looked_up", host=host, reason=repr(error))
-        finally:
-            with self._lock:
-                del self._lookups[host]
-            lookup.has_answer.set_result(has_answer)
+            addresses = list(dict.fromkeys(str(place[0]) for *_, place in self._look_up(host)))
+        except OSError as error:
+            self._end(host)
+            lookup.addresses.set_exception(error)
+        except UnicodeError as error:
+            self._end(host)
+            lookup.addresses.set_exception(socket.gaierror(socket.EAI_NONAME, f"no name of a host: {error}"))
+        else:
+            self._answers[host] = _Answer(addresses, self._clock())
+            self._end(host)
+            lookup.addresses.set_result(addresses)
+
+    def _end(self, host: str) -> None:
+        with self._lock:
+            del self._lookups[host]
 
 
 def _look_up(host: str) -> Sequence[Any]:
     return socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
 
 
-def _is_name(host: str) -> bool:
-    if not host or host.startswith(("/", "@")):
-        return False
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return True
-    return False
-
-
 HOST_NAMES: Final = HostNames()
-"""The hosts of this process."""
+"""The hosts of this process's servers."""

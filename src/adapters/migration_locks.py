@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 from headrace.adapters.database import StatementPool
 from headrace.adapters.installed_schema import quote_identifier
 from headrace.adapters.migrations import AlembicCommands, upgrade
+from headrace.adapters.online_changes import NewIndex, build_in_transaction
 from headrace.adapters.postgres_url import PostgresAddress
 
 # Weakest first. Those that any statement takes which reads are left out.
@@ -28,6 +29,7 @@ _MODES: Final = (
     "ExclusiveLock",
     "AccessExclusiveLock",
 )
+_CONCURRENT_BUILD: Final = "SHARE UPDATE EXCLUSIVE"
 _OURS: Final = "c.relnamespace = to_regnamespace(quote_ident(current_schema()))"
 # A partition counts as its table.
 _TABLES: Final = f"""
@@ -57,16 +59,18 @@ _NULLABLE: Final = _COLUMNS.format(is_required=False)
 _REQUIRED: Final = _COLUMNS.format(is_required=True)
 
 
-class TableLock(Struct, frozen=True):
-    """The strongest lock that a migration takes on a table that exists before it.
+class TableLock(Struct, frozen=True, omit_defaults=True):
+    """The strongest lock that a transaction of a migration takes on a table that exists before it.
 
     *rewrites*: the lock is held while the table is written anew. *reads_all*: while all of it is read.
+    *index*: the name of an index that is built meanwhile, outside of a transaction.
     """
 
     table: str
     mode: str
     rewrites: bool
     reads_all: bool
+    index: str | None = None
 
 
 class LockProbe:
@@ -78,6 +82,7 @@ class LockProbe:
         self._filenodes: dict[int, int] = {}
         self._built: set[tuple[int, str]] = set()
         self._nullable: set[tuple[int, str]] = set()
+        self._indexes: list[NewIndex] = []
 
     def begin(self, connection: Connection) -> None:
         rows = connection.execute(text(_TABLES)).all()
@@ -86,7 +91,17 @@ class LockProbe:
         self._built = self._pairs(connection, _BUILT)
         self._nullable = self._pairs(connection, _NULLABLE)
 
+    def note_index(self, index: NewIndex) -> None:
+        self._indexes.append(index)
+
     def end(self, connection: Connection) -> None:
+        self.locks = self._find_locks(connection)
+        for index in self._indexes:
+            self.locks.append(TableLock(index.table, _CONCURRENT_BUILD, False, True, index.name))
+            # Later migrations may change it.
+            build_in_transaction(connection, index)
+
+    def _find_locks(self, connection: Connection) -> list[TableLock]:
         modes: dict[str, list[str]] = {}
         for oid, mode in self._pairs(connection, _LOCKS):
             if mode in _MODES:
@@ -96,7 +111,7 @@ class LockProbe:
         checked = self._pairs(connection, _BUILT) - self._built
         checked |= self._pairs(connection, _REQUIRED) & self._nullable
         read = {self._names[oid] for oid, _ in checked}
-        self.locks = [
+        return [
             TableLock(table, _sql_name(max(found, key=_MODES.index)), table in rewritten, table in read)
             for table, found in sorted(modes.items())
         ]

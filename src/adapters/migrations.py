@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from headrace.adapters.engine import create_engine
 from headrace.adapters.installed_schema import DEFAULT_SCHEMA
+from headrace.adapters.online_changes import NewIndex
 from headrace.adapters.postgres_connector import PostgresConnector
 from headrace.adapters.postgres_url import PostgresAddress, as_postgres_address
 from headrace.adapters.revisions import MIGRATIONS
@@ -24,10 +25,17 @@ from headrace.domain.errors import HeadraceError
 _log = structlog.get_logger(__name__)
 
 
-_LOCK_NOT_AVAILABLE: Final = "55P03"
+# A lock that was not granted in time, and a deadlock: PostgreSQL ends one of the sessions.
+_LOCKED: Final = ("55P03", "40P01")
 _NEEDED_RIGHT: Final = "the role that migrates needs CREATE on the schema, and owns the tables"
 _MAX_TRIES: Final = 20
-_SESSION: Final = {"application_name": "headrace"}
+_SESSION: Final = {
+    "application_name": "headrace",
+    # Queries of a table queue behind a migration that waits for its lock.
+    "lock_timeout": "3s",
+    # That of the role or the database is meant for others.
+    "statement_timeout": "0",
+}
 _PAUSE_SECONDS: Final = 2.0
 
 
@@ -42,13 +50,24 @@ class SchemaLockedError(HeadraceError):
 
 
 class MigrationProbe(Protocol):
-    """Looks at the transaction of a migration."""
+    """Looks at the transaction of a migration on empty tables."""
 
     def begin(self, connection: Connection) -> None:
         """Look at the database before the migration."""
 
+    def note_index(self, index: NewIndex) -> None:
+        """Note an index that the migration builds outside of its transaction."""
+
     def end(self, connection: Connection) -> None:
         """Look at what the migration has done, before it is committed."""
+
+
+class MigrationProgress:
+    """The revision of the database, and how many migrations have been committed since the start."""
+
+    def __init__(self) -> None:
+        self.revision: str | None = None
+        self.committed = 0
 
 
 class AlembicCommands:
@@ -67,33 +86,45 @@ class AlembicCommands:
         self._config.attributes["schema"] = None if is_path_given else parsed.schema or DEFAULT_SCHEMA
         self._config.attributes["is_schema_set"] = parsed.schema is not None
         self._config.attributes["probe"] = probe
+        self._config.attributes["is_whole"] = False
+        self._progress = self._config.attributes["progress"] = MigrationProgress()
 
     def upgrade(self, revision: str = "head") -> None:
-        """Upgrade the database to *revision*, in one transaction.
+        """Upgrade the database to *revision*. Each migration is a transaction, except in a new database.
 
-        It waits 3 s for the lock of a table, as those who use the table wait behind it. Then it begins again.
+        It waits 3 s for the lock of a table, as those who use the table wait behind it. Then it begins that
+        migration again.
 
         Raises:
             SchemaLockedError: other sessions have held locks for over a minute.
+            IndexNotBuiltError: the build of an index was cancelled, or waited for an hour.
+            MigrationRunsError: another process has been migrating for an hour.
         """
         self._retry_for_locks(command.upgrade, revision)
 
     def downgrade(self, revision: str) -> None:
-        """Downgrade the database to *revision*; `base` removes the tables. It waits as `upgrade` does.
+        """Downgrade the database to *revision*, in one transaction; `base` removes the tables.
+
+        A migration may refuse to go back, and then nothing has changed. It waits as `upgrade` does.
 
         Raises:
             SchemaLockedError: other sessions have held locks for over a minute.
+            MigrationRunsError: another process has been migrating for an hour.
         """
         self._retry_for_locks(command.downgrade, revision)
 
     def _retry_for_locks(self, migrate: Callable[[Config, str], None], revision: str) -> None:
-        for _ in range(_MAX_TRIES):
+        self._config.attributes["is_whole"] = migrate is command.downgrade
+        tries = 0
+        while tries < _MAX_TRIES:
+            committed = self._progress.committed
             try:
                 return migrate(self._config, revision)
-            except DBAPIError as error:
-                if _refusal(error)[1] != _LOCK_NOT_AVAILABLE:
+            except (DBAPIError, asyncpg.PostgresError) as error:
+                if _refusal(error)[1] not in _LOCKED:
                     raise
-            _log.warning("migration_waits_for_a_lock")
+            tries = tries + 1 if self._progress.committed == committed else 1
+            _log.warning("migration_waits_for_a_lock", after=self._progress.revision)
             time.sleep(_PAUSE_SECONDS)
         raise SchemaLockedError
 
@@ -108,27 +139,27 @@ class AlembicCommands:
 
 
 def upgrade(address: PostgresAddress | str, revision: str = "head") -> None:
-    """Upgrade the database to *revision*, in one transaction.
+    """Upgrade the database to *revision*, as `AlembicCommands` does.
 
     Raises:
         DatabaseAwayError: PostgreSQL cannot be reached.
         DatabaseMisconfiguredError: the login or a right is missing.
-        SchemaLockedError: other sessions have held locks for over a minute.
+        SchemaLockedError, IndexNotBuiltError, MigrationRunsError: other sessions are in the way.
     """
     try:
         AlembicCommands(address).upgrade(revision)
     except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
         raise DatabaseAwayError(str(error) or type(error).__name__) from error
-    except DBAPIError as error:
+    except (DBAPIError, asyncpg.PostgresError) as error:
         refusal, sqlstate = _refusal(error)
         if judge(sqlstate) != "misconfigured":
             raise
         raise DatabaseMisconfiguredError(f"{refusal}; {_NEEDED_RIGHT}", misconfiguration(sqlstate)) from error
 
 
-def _refusal(error: DBAPIError) -> tuple[BaseException | None, str | None]:
+def _refusal(error: DBAPIError | asyncpg.PostgresError) -> tuple[BaseException | None, str | None]:
     """Return PostgreSQL's refusal, and its SQLSTATE."""
-    refusal = getattr(error.orig, "__cause__", None)
+    refusal = getattr(error.orig, "__cause__", None) if isinstance(error, DBAPIError) else error
     return refusal, getattr(refusal, "sqlstate", None)
 
 

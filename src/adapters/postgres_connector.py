@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 import asyncpg
 import structlog
 
-from headrace.adapters.host_names import HOST_NAMES, HostNames
+from headrace.adapters.host_names import HOST_NAMES
 from headrace.adapters.installed_schema import quote_identifier, search_path_query
 from headrace.adapters.postgres_url import PostgresAddress
 from headrace.adapters.server_urls import ENDED_HANDSHAKES, read_password
@@ -104,12 +104,7 @@ class PostgresConnector:
     """Opens connections to one address with the same parameters of the session."""
 
     def __init__(
-        self,
-        address: PostgresAddress,
-        session: Mapping[str, str],
-        *,
-        answer_seconds: float | None,
-        host_names: HostNames = HOST_NAMES,
+        self, address: PostgresAddress, session: Mapping[str, str], *, answer_seconds: float | None
     ) -> None:
         """*session*: the parameters of each session · *answer_seconds*: the limit of each statement."""
         self._address = address
@@ -120,12 +115,12 @@ class PostgresConnector:
         else:
             self._path_query = search_path_query(is_path_given="search_path" in address.session)
         self._answer_seconds = answer_seconds
-        self._host_names = host_names
         self._hosts: Sequence[tuple[str, int | None]] = address.hosts or (("", None),)
+        HOST_NAMES.keep(host for host, _ in address.hosts)
         # A silent host must leave time for the others before the caller gives up.
         connect_seconds = (address.connect_seconds or 0) * len(self._hosts) or CONNECT_SECONDS
         self.connect_seconds = min(connect_seconds, answer_seconds or connect_seconds)
-        """The limit of all attempts of a connect together. A lookup that hangs adds a second to each."""
+        """The limit of all attempts of a connect together."""
         self._host_seconds = max(self.connect_seconds / len(self._hosts), _MIN_HOST_SECONDS)
         self._first_host = 0
         self._has_pooler = address.has_pooler
@@ -213,8 +208,6 @@ class PostgresConnector:
     ) -> Any:
         host, port = self._hosts[place]
         address = self._address
-        if not address.needs_host_name:
-            host = await self._host_names.find(host)
         options: dict[str, Any] = {"statement_cache_size": 0} if kind is PooledConnection else {}
         if address.uses_system_certificates:
             options["ssl"] = self._tls_context()

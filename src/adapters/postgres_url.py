@@ -91,15 +91,8 @@ class PostgresAddress(Struct, frozen=True):
     has_pooler: bool
     files: dict[str, str]
     secrets: tuple[str, ...]
-    sslmode: str | None = None
     password_file: Path | None = None
     schema: str | None = None
-
-    @property
-    def needs_host_name(self) -> bool:
-        """Whether TLS checks the name of the host, or the password may stand beside it in libpq's file."""
-        has_password = self.password is not None or self.password_file is not None
-        return self.sslmode == "verify-full" or not has_password
 
     def __repr__(self) -> str:
         """Return a text without the password."""
@@ -145,7 +138,6 @@ def parse_postgres_url(
             for name in _FILES
             if driver.get(name, SYSTEM_CERTIFICATES) != SYSTEM_CERTIFICATES
         },
-        sslmode=parameters.get("sslmode"),
         secrets=tuple(dict.fromkeys(secret for secret in secrets if secret)),
         password_file=password_file,
         schema=schema,

@@ -27,24 +27,8 @@ from headrace.domain.conditions import Report, ignore_trouble
 REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
 
 _CONNECT_SECONDS: Final = 2
-
-
-class _NamedConnection(Connection):
-    """Connects to the last address of its host while no name server answers. TLS needs the name."""
-
-    async def connect(self) -> None:
-        if self.is_connected:
-            return
-        name = self.host
-        self.host = await HOST_NAMES.find(name)
-        try:
-            await super().connect()  # type: ignore[no-untyped-call]
-        finally:
-            self.host = name
-
-
 _CONNECTIONS: Final[dict[str, type[AbstractConnection]]] = {
-    "redis": _NamedConnection,
+    "redis": Connection,
     "rediss": SSLConnection,
     "unix": UnixDomainSocketConnection,
 }
@@ -112,6 +96,7 @@ def _arguments(address: RedisAddress) -> dict[str, Any]:
     arguments = dict(address.arguments)
     if address.scheme != "unix":
         arguments["socket_keepalive"] = True
+        HOST_NAMES.keep([arguments["host"]])
     if address.password_file is not None:
         return arguments | {"credential_provider": _PasswordFile(address.user, address.password_file)}
     return arguments | {"username": address.user, "password": address.password}

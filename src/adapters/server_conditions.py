@@ -76,3 +76,15 @@ async def fetch_conditions(database: Database) -> ServerConditions:
         limits = {}
     # PostgreSQL writes -1 for no limit.
     return ServerConditions(seconds, {name: limit for name, limit in limits.items() if limit >= 0})
+
+
+async def require_conditions(database: Database, connections: int, processes: str) -> None:
+    """Check that the clock agrees with PostgreSQL's, and that *processes* find their *connections*.
+
+    Raises:
+        ClockOffError, TooFewConnectionsError: they do not.
+    """
+    conditions = await fetch_conditions(database)
+    fault = conditions.find_clock_fault() or conditions.find_connection_fault(connections, processes)
+    if fault is not None:
+        raise fault

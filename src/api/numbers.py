@@ -20,12 +20,17 @@ from headrace.domain.statistics.repository import StatisticsRepository
 from headrace.domain.workers.directory import ALIVE_WITHIN
 from headrace.domain.workers.repository import LiveWorker, WorkerRepository
 
-_WINDOW: Final = re.compile(r"(?P<count>[1-9][0-9]{0,4})(?P<unit>[smh])")
-_UNITS: Final = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}
+_WINDOW: Final = re.compile(r"(?P<count>[1-9][0-9]{0,4})(?P<unit>[smhd])")
+_UNITS: Final = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
 _SHORTEST: Final = timedelta(minutes=1)
 _LONGEST: Final = timedelta(hours=24)
 _MAX_SLOTS: Final = 10_000
-Window = Annotated[str, QueryParameter(schema_extra={"pattern": "^[1-9][0-9]{0,4}[smh]$"})]
+Window = Annotated[str, QueryParameter(schema_extra={"pattern": "^[1-9][0-9]{0,4}[smhd]$"})]
 
 
 class NumbersController(Controller):
@@ -44,7 +49,7 @@ class NumbersController(Controller):
         """How many jobs are in each state, and how many ended in the last minutes or hours, and how fast.
 
         Counts are exact up to 10,000, and PostgreSQL's estimates beyond that, which `..._is_estimate` says.
-        Rates and percentiles are those of the jobs that ended within *window*, of 1m to 24h. If more than
+        Rates and percentiles are those of the jobs that ended within *window*, of 1m to 1d. If more than
         10,000 did, they are those of the newest 10,000: `measured_seconds` says how far that looks back.
         """
         repository = StatisticsRepository(services.numbers)
@@ -92,5 +97,5 @@ def _parse_window(window: str) -> timedelta:
     match = _WINDOW.fullmatch(window)
     length = timedelta() if match is None else int(match["count"]) * _UNITS[match["unit"]]
     if not _SHORTEST <= length <= _LONGEST:
-        raise InvalidInputError("query.window", "window is a time from 1m to 24h, such as 90s, 15m or 6h")
+        raise InvalidInputError("query.window", "window is a time from 1m to 1d, such as 90s, 15m or 6h")
     return length

@@ -87,6 +87,8 @@ def describe_report(report: MigrationReport) -> Iterator[str]:
 
 
 def _describe(lock: TableLock) -> str:
+    if lock.index is not None:
+        return f"reads and writes go on while the index {lock.index} is built"
     waiting = _WAITING[lock.mode]
     if lock.rewrites:
         return f"{waiting} while the table is rewritten"

@@ -50,7 +50,8 @@ def prune(dry_run: bool, data_dir: Path | None, as_json: bool) -> None:
     """Remove the jobs, files and other rows that are past their term, as workers do all the time.
 
     Works on the database, on the terms of HEADRACE_KEEP_SUCCEEDED, _FAILED, _CANCELLED, _FILES and _AUDIT. It
-    pauses between its statements, so that jobs go on. Workers remove the bytes of files later.
+    pauses between its statements, so that jobs go on. Workers remove the bytes of files later. With
+    --dry-run, only those partitions of the event log are counted that are empty already.
     """
     from headrace.cli.prune import count_prunable, prune_now
     from headrace.settings import read_settings

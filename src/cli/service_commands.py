@@ -50,7 +50,7 @@ Exit status: 0 done, or with --check nothing to do · 1 refused · 3 with --chec
     "--admin-key",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Afterwards create an API key with the scope admin in FILE, unless it exists.",
+    help="Afterwards create an API key with the scope admin in FILE, unless it holds one of this database.",
 )
 @click.option(
     "--metrics-key",
@@ -99,13 +99,24 @@ def migrate(
 
 
 def _write_first_keys(settings: Settings, admin_key: Path | None, metrics_key: Path | None) -> None:
-    from headrace.cli.admin import write_first_key
+    from headrace.cli.first_keys import FirstKey, write_first_key
     from headrace.domain.accounts.scopes import Scope
+
+    sentences = {
+        FirstKey.MADE: "an API key with the scope {scope} is now in {file}",
+        FirstKey.KEPT: "an API key with the scope {scope} is in {file}",
+        FirstKey.REPLACED: (
+            "a new API key with the scope {scope} is now in {file}: the database did not know the old one"
+        ),
+        FirstKey.DELETED: (
+            "the API key in {file} was deleted from the database: remove the file to get a new one"
+        ),
+    }
 
     for file, scope, mode in ((admin_key, Scope.ADMIN, 0o600), (metrics_key, Scope.METRICS_READ, 0o640)):
         if file is not None:
-            is_new = write_first_key(settings, file, scope, mode=mode)
-            click.echo(f"an API key with the scope {scope} {'is now' if is_new else 'is'} in {file}")
+            outcome = write_first_key(settings, file, scope, mode=mode)
+            click.echo(sentences[outcome].format(scope=scope, file=file))
 
 
 def _check_migrations(settings: Settings, as_json: bool) -> int:
@@ -271,7 +282,6 @@ async def _work(
     supervision: Supervision,
 ) -> NoReturn:
     """Run the worker, then end the process, even if steps have left tasks in the loop."""
-    from headrace.adapters.schema import SchemaBehindError
     from headrace.cli.database_refusals import translate_refusals
     from headrace.cli.process_exit import exit_now
     from headrace.domain.database import TRANSIENT
@@ -296,8 +306,8 @@ async def _work(
                 supervision=supervision,
                 monitoring=monitoring,
             )
-    except (*TRANSIENT, SchemaBehindError) as error:
-        # PostgreSQL may be back, and its schema upgraded, at the next start.
+    except TRANSIENT as error:
+        # PostgreSQL may be back at the next start.
         click.echo(f"headrace worker: {error}", err=True)
         exit_now(1)
     except HeadraceError as error:

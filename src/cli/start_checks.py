@@ -6,12 +6,12 @@ import contextlib
 import structlog
 
 from headrace.adapters.connection_counts import of_an_api
-from headrace.adapters.data_folder import require_usable_store
+from headrace.adapters.data_folder import require_usable_folder
 from headrace.adapters.database import StatementPool
 from headrace.adapters.redis_checks import require_usable
 from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.adapters.schema import require_schema
-from headrace.adapters.server_conditions import fetch_conditions
+from headrace.adapters.server_conditions import require_conditions
 from headrace.adapters.tracing.tracing import import_tracing
 from headrace.api.auth.local_mode import refuse_remote
 from headrace.cli.database_refusals import translate_refusals
@@ -26,8 +26,8 @@ def check_start(settings: Settings, host: str, *, is_restart: bool = False) -> N
     """Refuse to start with settings that cannot work.
 
     PostgreSQL and Redis may be unreachable: then the API starts and reports that it is not ready. So does an
-    API whose predecessor has worked (*is_restart*) if PostgreSQL refuses its login, or if its clock or a
-    limit has changed.
+    API whose predecessor has worked (*is_restart*) if PostgreSQL refuses its login, if its clock or a limit
+    has changed, or if the store of files is read-only or full by now.
 
     Raises:
         RemoteRefusedError: *host* is not a loopback address, in local mode.
@@ -35,13 +35,14 @@ def check_start(settings: Settings, host: str, *, is_restart: bool = False) -> N
         RedisRefusedError: Redis cannot be used.
         DatabaseRefusedError: PostgreSQL refuses the login, or a right is missing.
         SchemaBehindError, SchemaAheadError: this release cannot work with the schema.
-        FolderUnusableError, NoRoomError: the store of files is to be made, and cannot be.
+        FolderUnusableError, NoRoomError: the store of files cannot be written, or has no room.
         ClockOffError, TooFewConnectionsError: PostgreSQL and this start do not fit.
     """
     refuse_remote(host, settings)
     if settings.traces != "off":
         import_tracing()
-    require_usable_store(settings.blob_dir)
+    if not is_restart:
+        require_usable_folder(settings.blob_dir)
     asyncio.run(_check_servers(settings, is_restart=is_restart))
 
 
@@ -65,18 +66,6 @@ async def _check_servers(settings: Settings, *, is_restart: bool) -> None:
                 await _warn_if_nobody_can_sign_in(pool)
     finally:
         await pool.close()
-
-
-async def require_conditions(database: Database, connections: int, processes: str) -> None:
-    """Check that the clock agrees with PostgreSQL's, and that *processes* find their *connections*.
-
-    Raises:
-        ClockOffError, TooFewConnectionsError: they do not.
-    """
-    conditions = await fetch_conditions(database)
-    fault = conditions.find_clock_fault() or conditions.find_connection_fault(connections, processes)
-    if fault is not None:
-        raise fault
 
 
 async def _warn_if_nobody_can_sign_in(database: Database) -> None:

@@ -17,7 +17,7 @@ window_option: Final = click.option(
     default="1h",
     show_default=True,
     metavar="TIME",
-    help="How far back rates and times are measured: 1m to 24h.",
+    help="How far back rates and times are measured: 1m to 1d.",
 )
 
 

@@ -13,6 +13,7 @@ from headrace.adapters.data_folder import require_usable_folder
 from headrace.adapters.database import StatementPool
 from headrace.adapters.logs import configure_logging
 from headrace.adapters.postgres_url import PostgresAddress, parse_postgres_url
+from headrace.adapters.server_conditions import require_conditions
 from headrace.adapters.servers import Servers, run_servers
 from headrace.adapters.temporary_folders import remove_abandoned_folders
 from headrace.api.auth.local_mode import refuse_remote
@@ -20,7 +21,6 @@ from headrace.cli.data_dir_lock import DataDirLock, resolve_port
 from headrace.cli.interrupts import Interrupts
 from headrace.cli.migrate import bring_up_to_date
 from headrace.cli.service import Service, ServiceSpec, export_environment
-from headrace.cli.start_checks import require_conditions
 from headrace.cli.start_notice import announce_start, withdraw_start
 from headrace.cli.up_screen import UpScreen
 from headrace.cli.upkeep import keep_running

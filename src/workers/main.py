@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import structlog
@@ -16,6 +17,7 @@ from headrace.adapters.gc_tuning import freeze_present_objects
 from headrace.adapters.group_commit import GroupCommit
 from headrace.adapters.job_notices import JobNotices
 from headrace.adapters.messages import MessageSigner
+from headrace.adapters.outages import Outages
 from headrace.adapters.process_watch import watched_process
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.tasks import cancel_and_wait
@@ -40,7 +42,7 @@ from headrace.workers.maintenance.quarantine import Quarantine
 from headrace.workers.maintenance.schema_watch import SchemaWatch
 from headrace.workers.maintenance.upkeep import upkeep_loops
 from headrace.workers.maintenance.watchdog import Watchdog
-from headrace.workers.monitoring.interface import NO_INSTRUMENTS, Instruments, Monitoring, serving
+from headrace.workers.monitoring.interface import NO_INSTRUMENTS, Instruments, Monitoring, observing, serving
 from headrace.workers.outputs import OutputLimits
 from headrace.workers.pools import open_pools
 from headrace.workers.resources import WorkerResources
@@ -52,6 +54,7 @@ from headrace.workers.startup import (
     open_blobs,
     open_redis,
     register_pipelines,
+    require_store,
     running_fork_server,
     scratch_folder,
     sign_off,
@@ -128,9 +131,11 @@ async def open_worker(
     It serves *queues* once `run_until_stopped` is called.
 
     Raises:
-        HeadraceError: the start cannot succeed: HEADRACE_PIPELINES names nothing, or Redis cannot be used.
+        HeadraceError: the start cannot succeed: HEADRACE_PIPELINES names nothing, or Redis, the store of
+            files, the schema, the clock or the limits of PostgreSQL do not allow it.
     """
     async with AsyncExitStack() as stack:
+        await require_store(settings, is_first=not (supervision.is_restart or only_suspect))
         monitor = instruments.monitor
         outages = await stack.enter_async_context(followed_outages(settings))
         pools = await open_pools(settings, outages.postgresql, stack)
@@ -141,13 +146,15 @@ async def open_worker(
         loaded = load_pipelines(settings)
         imported_files = ImportedFiles(supervision.imports, loaded.failures)
         fork_server = await stack.enter_async_context(running_fork_server(loaded, settings))
+        # PostgreSQL is needed from here on, and may be away for long.
+        await stack.enter_async_context(serving(instruments.monitoring, pools, outages))
         redis = await open_redis(settings.redis, stack, outages.redis.report)
         registrar = Registrar(pool, loaded.pipelines.values(), may_replace=settings.env == "local")
         loaded = await register_pipelines(
             pool,
             registrar,
             loaded,
-            only_check=only_suspect,
+            only_suspect=only_suspect,
             is_restart=supervision.is_restart,
             faults=supervision.faults,
         )
@@ -211,18 +218,8 @@ async def open_worker(
         )
         fork_server.call_on_end(arq_worker.stopping.set)
         predecessor.announce(publisher, bell, queues, monitor)
-        quarantine = Quarantine(
-            job_queue,
-            settings,
-            folder=scratch,
-            slots=settings.process_slots,
-            publish=publisher.publish,
-        )
-        arq_worker.stopping.add_callback(quarantine.stop)
-        notices = JobNotices(
-            settings.database, queues, arq_worker.signals.on_notice, outages.postgresql.report
-        )
-        outages.postgresql.on_end.append(notices.expire)
+        quarantine = _build_quarantine(settings, job_queue, arq_worker, publisher, scratch)
+        notices = _build_notices(settings, queues, arq_worker, outages)
         background_tasks = [
             asyncio.create_task(coroutine)
             for coroutine in (
@@ -251,7 +248,7 @@ async def open_worker(
                 ),
             )
         ]
-        await stack.enter_async_context(serving(instruments.monitoring, arq_worker, leases, pools, outages))
+        await stack.enter_async_context(observing(instruments.monitoring, arq_worker, leases, outages))
         commit_task = asyncio.create_task(commit.run())
         _log.info("worker_ready", worker=worker.id, queues=queues, concurrency=concurrency)
         try:
@@ -266,6 +263,30 @@ async def open_worker(
             await sign_off(job_queue)
             job_log.flush()
         _log_end(arq_worker)
+
+
+def _build_quarantine(
+    settings: Settings,
+    job_queue: JobQueue,
+    worker: HeadraceWorker,
+    publisher: RedisPublisher,
+    scratch: Path,
+) -> Quarantine:
+    """Build the quarantine of *worker*, which stops with it."""
+    quarantine = Quarantine(
+        job_queue, settings, folder=scratch, slots=settings.process_slots, publish=publisher.publish
+    )
+    worker.stopping.add_callback(quarantine.stop)
+    return quarantine
+
+
+def _build_notices(
+    settings: Settings, queues: tuple[str, ...], worker: HeadraceWorker, outages: Outages
+) -> JobNotices:
+    """Build the listener that wakes *worker*. It connects again after an outage."""
+    notices = JobNotices(settings.database, queues, worker.signals.on_notice, outages.postgresql.report)
+    outages.postgresql.on_end.append(notices.expire)
+    return notices
 
 
 def _log_end(worker: HeadraceWorker) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from arq.connections import ArqRedis
 
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.connection_counts import OF_A_WORKER
+from headrace.adapters.data_folder import require_usable_folder
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.outages import Outage, Outages
 from headrace.adapters.private_files import replace_private
@@ -23,7 +25,7 @@ from headrace.adapters.redis_checks import require_usable
 from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.adapters.redis_url import RedisAddress
 from headrace.adapters.schema import SchemaBehindError, require_schema
-from headrace.adapters.server_conditions import fetch_conditions
+from headrace.adapters.server_conditions import require_conditions
 from headrace.adapters.tasks import cancel_and_wait
 from headrace.adapters.temporary_folders import remove_abandoned_folders, temporary_folder
 from headrace.domain.conditions import Report
@@ -46,7 +48,8 @@ _log = structlog.get_logger(__name__)
 
 _SIGN_OFF_SECONDS: Final = 1.5
 _REGISTER_PAUSE_SECONDS: Final = 0.5
-_MAX_REGISTER_TRIES: Final = 120
+# A minute.
+_MAX_BOUNDED_TRIES: Final = 120
 
 
 def load_pipelines(settings: Settings) -> Loaded:
@@ -119,43 +122,49 @@ async def register_pipelines(
     registrar: Registrar,
     loaded: Loaded,
     *,
-    only_check: bool,
+    only_suspect: bool,
     is_restart: bool,
     faults: Path | None = None,
 ) -> Loaded:
     """Store the pipelines in the database; return those that this worker may serve.
 
-    A pipeline that is refused is logged and left out. Wait a minute for PostgreSQL and its schema.
-    *only_check*: write nothing. *is_restart*: wait as well while PostgreSQL refuses the login. *faults*: the
+    A pipeline that is refused is logged and left out. While PostgreSQL is away, wait for it, as an API does.
+    *only_suspect*: write nothing, and wait a minute at most. *is_restart*: a predecessor has worked, so wait
+    as well while PostgreSQL refuses the login, or the schema is too old, as during a restore. *faults*: the
     file to which goes what is wrong with the sources and the pipelines, for `headrace up`.
 
     Raises:
         SchemaAheadError: this release is too old for the schema.
-        SchemaBehindError: the schema is still older than this release needs.
+        SchemaBehindError: the schema is older than this release needs.
+        ClockOffError: the clock of this machine is wrong.
         TooFewConnectionsError: PostgreSQL has too few connections for a worker.
-        DatabaseAwayError, DatabaseRefusingError: PostgreSQL does not answer.
+        DatabaseAwayError, DatabaseBusyError: PostgreSQL does not answer, or refuses.
     """
+    is_first = not (is_restart or only_suspect)
     logged = ""
-    for number in range(1, _MAX_REGISTER_TRIES + 1):
+    for number in itertools.count(1):
         try:
             await require_schema(database)
-            refusals = await (registrar.find_refusals() if only_check else registrar.register())
+            if is_first:
+                await require_conditions(database, OF_A_WORKER, "a worker")
+            refusals = await (registrar.find_refusals() if only_suspect else registrar.register())
         except (*TRANSIENT, SchemaBehindError, asyncpg.PostgresError) as error:
-            is_refused = isinstance(error, DatabaseMisconfiguredError) and not is_restart
-            if is_refused or number == _MAX_REGISTER_TRIES:
+            if is_first and isinstance(error, (DatabaseMisconfiguredError, SchemaBehindError)):
+                raise
+            # What PostgreSQL answers to a statement, if it is well, does not pass by itself.
+            is_bounded = only_suspect or isinstance(error, asyncpg.PostgresError)
+            if is_bounded and number >= _MAX_BOUNDED_TRIES:
                 raise
             if str(error) != logged:
                 logged = str(error)
                 _log.warning("waiting_for_postgresql", error=logged)
             await asyncio.sleep(_REGISTER_PAUSE_SECONDS)
         else:
-            if not (is_restart or only_check):
-                await _check_conditions(database)
-            served = _without_refused(loaded, refusals)
-            if faults is not None:
-                replace_private(faults, msgspec.json.encode(served.faults()))
-            return served
-    raise AssertionError
+            break
+    served = _without_refused(loaded, refusals)
+    if faults is not None:
+        replace_private(faults, msgspec.json.encode(served.faults()))
+    return served
 
 
 def _without_refused(loaded: Loaded, refusals: Sequence[PipelineRefusedError]) -> Loaded:
@@ -163,19 +172,6 @@ def _without_refused(loaded: Loaded, refusals: Sequence[PipelineRefusedError]) -
         _log.error("pipeline_refused", reason=str(refusal))
     served = loaded.without({(refusal.name, refusal.version) for refusal in refusals})
     return msgspec.structs.replace(served, refusals=[str(refusal) for refusal in refusals])
-
-
-async def _check_conditions(database: Database) -> None:
-    """Check that PostgreSQL has connections for a worker. A clock that is wrong is logged: its own decides.
-
-    Raises:
-        TooFewConnectionsError: it has too few.
-    """
-    conditions = await fetch_conditions(database)
-    if (too_few := conditions.find_connection_fault(OF_A_WORKER, "a worker")) is not None:
-        raise too_few
-    if (clock := conditions.find_clock_fault()) is not None:
-        _log.warning("clock_off", reason=str(clock))
 
 
 async def warm_up(write_queue: JobQueue) -> None:
@@ -209,8 +205,18 @@ async def open_redis(address: RedisAddress | None, stack: AsyncExitStack, report
     return redis
 
 
+async def require_store(settings: Settings, *, is_first: bool) -> None:
+    """Check at a first start that files can be stored. Later failures are outages: see `open_blobs`.
+
+    Raises:
+        FolderUnusableError, NoRoomError: the store cannot be written, or has no room.
+    """
+    if is_first:
+        await asyncio.to_thread(require_usable_folder, settings.blob_dir)
+
+
 async def open_blobs(settings: Settings, outage: Outage) -> BlobStore:
-    """Open the store of files. One that cannot be written is an outage: most jobs need no file."""
+    """Open the store of files. One that cannot be written any more is an outage: most jobs need no file."""
     blobs = BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes, report=outage.report_from_thread)
     await asyncio.to_thread(blobs.restrict)
     await outage.check()

@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 REFUSED_EXIT: Final = 78
 """The exit status of a worker whose start cannot succeed, so that it is not restarted."""
 RESTARTED: Final = "--restarted"
-"""The option of a process whose predecessor has worked: then PostgreSQL's refusal of the login may pass."""
+"""The option of a process whose predecessor has worked: then what would refuse a first start may pass."""
 _MIN_PAUSE_SECONDS: Final = 0.2
 # The next worker must start before the leases of a worker that died have run out.
 _MAX_PAUSE_SECONDS: Final = 5.0

@@ -50,12 +50,13 @@ class Load:
         assert None not in ids, [*self.refusals, *self.unanswered]
         return [job_id for job_id in ids if job_id is not None]
 
-    async def submit_until_accepted(self) -> None:
-        """Submit one job, and repeat the request with the same key until it is accepted."""
+    async def submit_until_accepted(self, **params: Any) -> str:
+        """Submit one job, and repeat the request with the same key until it is accepted. Return its id."""
         key = uuid4().hex
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while await self.submit(key=key) is None:
+            while (job_id := await self.submit(key=key, **params)) is None:
                 await asyncio.sleep(_PAUSE_SECONDS)
+        return job_id
 
     @asynccontextmanager
     async def running(self, *, insisting: bool = False) -> AsyncIterator[None]:

@@ -15,6 +15,7 @@ from faults import processes
 from faults.read_only_store import HEADRACE_WITHOUT_OVERRIDE
 from headrace.adapters.servers.processes import Process
 from headrace.settings import Settings
+from headrace.workers.supervisor import RESTARTED
 from support.patience import until
 
 FLOWS: Final = Path(__file__).parent / "flows" / "mixed_flows.py"
@@ -101,13 +102,16 @@ class MixedWorkers:
         status = await self._workers[index].wait()
         assert status == 0, self._workers[index].output[-4_000:]
         self._releases[index] = release
-        self._workers[index] = await self._start(index)
+        # The store may be read-only now, which would refuse a first start.
+        self._workers[index] = await self._start(index, RESTARTED)
 
-    async def _start(self, index: int) -> processes.LoggedProcess:
+    async def _start(self, index: int, *options: str) -> processes.LoggedProcess:
         module = self._folder / f"release_{self._releases[index]}" / FLOWS.name
         settings = msgspec.structs.replace(
             self._settings, database_url=self._urls[index], pipelines=(str(module),)
         )
         return await self._stack.enter_async_context(
-            processes.supervised(settings, "--concurrency", _CONCURRENCY, command=HEADRACE_WITHOUT_OVERRIDE)
+            processes.supervised(
+                settings, "--concurrency", _CONCURRENCY, *options, command=HEADRACE_WITHOUT_OVERRIDE
+            )
         )

@@ -1,4 +1,7 @@
-"""A worker whose clock is an hour wrong behaves like any other, because PostgreSQL's time decides."""
+"""A worker whose clock is an hour wrong behaves like any other, because PostgreSQL's time decides.
+
+A first start with such a clock is refused, so these workers have had a predecessor.
+"""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +14,7 @@ from faults.load import Load
 from faults.settling import settled
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
+from headrace.workers.supervisor import RESTARTED
 from support.harness import serving, working
 from support.patience import STALL_SECONDS
 
@@ -25,7 +29,10 @@ def seconds(text: str) -> float:
 async def test_a_worker_with_a_wrong_clock_starts_jobs_once_and_on_time(
     patient: Settings, database: StatementPool, ledger: Path, offset: float
 ) -> None:
-    async with serving(patient) as api, processes.worker(patient, command=skewed.command(offset)) as wrong:
+    async with (
+        serving(patient) as api,
+        processes.worker(patient, RESTARTED, command=skewed.command(offset)) as wrong,
+    ):
         load = Load(api.http, ledger, hold_seconds=0.5)
         await load.submit_many(5)
         (again,) = await load.submit_many(1, pipeline="second_wind")
@@ -51,7 +58,7 @@ async def test_a_worker_with_a_wrong_clock_neither_takes_nor_loses_leases(
     async with (
         serving(faulty) as api,
         working(faulty, concurrency=5),
-        processes.worker(faulty, "--concurrency", "5", command=skewed.command(offset)),
+        processes.worker(faulty, RESTARTED, "--concurrency", "5", command=skewed.command(offset)),
     ):
         load = Load(api.http, ledger, hold_seconds=faulty.lease_seconds * 2)
         await load.submit_many(10)
@@ -67,7 +74,7 @@ async def test_a_worker_with_a_wrong_clock_neither_takes_nor_loses_leases(
 async def test_event_times_do_not_come_from_the_workers_clock(
     patient: Settings, database: StatementPool, ledger: Path, offset: float
 ) -> None:
-    async with serving(patient) as api, processes.worker(patient, command=skewed.command(offset)):
+    async with serving(patient) as api, processes.worker(patient, RESTARTED, command=skewed.command(offset)):
         load = Load(api.http, ledger)
         (again,) = await load.submit_many(1, pipeline="second_wind")
         await settled(database, [again])

@@ -14,13 +14,18 @@ from typing import Any, Final
 import pytest
 import redis as sync_redis
 from msgspec import Struct
+from structlog.testing import capture_logs
 
+from faults import processes
 from headrace.adapters import blob_store, server_conditions
 from headrace.adapters.connection_counts import OF_A_WORKER, of_an_api
+from headrace.adapters.data_folder import FolderUnusableError, NoRoomError
 from headrace.adapters.database import StatementPool
 from headrace.adapters.migrations import AlembicCommands
 from headrace.adapters.server_conditions import ClockOffError, ServerConditions, TooFewConnectionsError
 from headrace.adapters.tracing import tracing
+from headrace.adapters.tracing.tracing import load_tracing
+from headrace.cli.database_refusals import translate_refusals
 from headrace.cli.doctor import run_checks
 from headrace.cli.service import ServiceSpec
 from headrace.cli.start_checks import check_start
@@ -28,9 +33,13 @@ from headrace.cli.up import require_room_for_all
 from headrace.domain.errors import HeadraceError
 from headrace.domain.pipelines import bundled
 from headrace.settings import Settings, read_settings
+from headrace.workers import startup
 from headrace.workers.main import open_worker
+from headrace.workers.supervision import Supervision
+from headrace.workers.supervisor import REFUSED_EXIT
 from support.harness import serving
 from support.monitored import monitored_worker
+from support.patience import PATIENCE_SECONDS, until
 
 NO_SERVICE: Final = "http://127.0.0.1:1"
 OF_AN_API: Final = of_an_api(Settings().database_connections)
@@ -133,53 +142,58 @@ def read_only_folder(world: World) -> Iterator[None]:
 @contextmanager
 def few_connections(world: World) -> Iterator[None]:
     name = str(world.settings.database.database)
-    world.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT 20')
+    world.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT 14')
     yield
 
 
-def start_api() -> None:
-    check_start(read_settings(), "127.0.0.1")
+def start_api(*, is_restart: bool = False) -> None:
+    check_start(read_settings(), "127.0.0.1", is_restart=is_restart)
 
 
-def start_worker() -> None:
+def start_worker(*, is_restart: bool = False) -> None:
     async def start() -> None:
-        async with open_worker(read_settings(), ("default",), 1):
+        supervision = Supervision(is_restart=is_restart)
+        async with open_worker(settings, ("default",), 1, supervision=supervision):
             pass
 
-    asyncio.run(start())
+    settings = read_settings()
+    load_tracing(settings.traces, "headrace-worker")
+    with translate_refusals():
+        asyncio.run(asyncio.wait_for(start(), PATIENCE_SECONDS))
 
 
+# What is wrong, the line of a start, and that of `doctor` if it is another one.
+OF_EVERY_START: Final = [
+    (wrong_url, "HEADRACE_DATABASE_URL: expected a URL that starts with postgresql://", None),
+    (wrong_password, "HEADRACE_DATABASE_URL is refused: password authentication failed", "is refused"),
+    (old_schema, "older than this release needs; run: headrace migrate", None),
+    (newer_schema, "too new for this release .*; install headrace 9.9 or later", None),
+    (missing_tracing, r"HEADRACE_TRACES=otlp needs OpenTelemetry: pip install", None),
+    (evicting_redis, "run: redis-cli CONFIG SET maxmemory-policy noeviction", None),
+    (wrong_clock, "is 600 s ahead of that of PostgreSQL: synchronise both with a time server", None),
+    (full_disk, "has 10 MB free, and a start needs 100 MB: make room", "only 0.0 GB free"),
+    (read_only_folder, "HEADRACE_DATA_DIR: .*cannot be written .*: let the user", "cannot be written"),
+]
+TOO_FEW: Final = r"accepts 14 connections \(the limit of the database\), and {} may open {}: raise"
 CASES: Final = [
-    (wrong_url, start_api, "HEADRACE_DATABASE_URL: expected a URL that starts with postgresql://", None),
-    (
-        wrong_password,
-        start_api,
-        "HEADRACE_DATABASE_URL is refused: password authentication failed",
-        "is refused",
+    *(
+        (bad, start, line, finding)
+        for bad, line, finding in OF_EVERY_START
+        for start in (start_api, start_worker)
     ),
-    (old_schema, start_api, "older than this release needs; run: headrace migrate", None),
-    (newer_schema, start_api, "too new for this release .*; install headrace 9.9 or later", None),
+    # An API runs no pipelines, so it needs no libraries of theirs.
     (missing_extra, start_worker, r"HEADRACE_BUNDLED: shootout needs no_such_library: pip install", None),
-    (missing_tracing, start_api, r"HEADRACE_TRACES=otlp needs OpenTelemetry: pip install", None),
-    (evicting_redis, start_api, "run: redis-cli CONFIG SET maxmemory-policy noeviction", None),
-    (
-        wrong_clock,
-        start_api,
-        "is 600 s ahead of that of PostgreSQL: synchronise both with a time server",
-        None,
-    ),
-    (full_disk, start_api, "has 10 MB free, and a start needs 100 MB: make room", "only 0.0 GB free"),
-    (
-        read_only_folder,
-        start_api,
-        "HEADRACE_DATA_DIR: .*cannot be written .*: let the user",
-        "cannot be written",
-    ),
-    (
-        few_connections,
-        start_api,
-        rf"accepts 20 connections \(the limit of the database\), and the API may open {OF_AN_API}: raise",
-        f"an API and a worker may open {OF_AN_API + OF_A_WORKER}: raise that limit",
+    *(
+        (
+            few_connections,
+            start,
+            TOO_FEW.format(process, count),
+            f"an API and a worker may open {OF_AN_API + OF_A_WORKER}: raise that limit",
+        )
+        for start, process, count in (
+            (start_api, "the API", OF_AN_API),
+            (start_worker, "a worker", OF_A_WORKER),
+        )
     ),
 ]
 
@@ -220,21 +234,25 @@ async def test_a_bad_configuration_stops_the_start_and_doctor_finds_it(
     assert [text for text in faults if re.search(finding or line, text)], faults
 
 
+@pytest.mark.parametrize("start", [start_api, start_worker])
 async def test_a_restart_is_not_refused_for_what_was_good_at_the_first_start(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, start: Callable[..., None]
 ) -> None:
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
     world = World(settings, monkeypatch)
 
     def try_it() -> None:
         with wrong_clock(world), few_connections(world):
-            check_start(settings, "127.0.0.1", is_restart=True)
+            start(is_restart=True)
 
     await asyncio.to_thread(try_it)
 
 
+@pytest.mark.parametrize("start", [start_api, start_worker])
 @pytest.mark.parametrize("bad", [full_disk, read_only_folder])
-async def test_a_store_that_has_worked_before_stops_no_start(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, bad: Any
+async def test_a_store_that_fails_in_operation_refuses_first_starts_and_no_restart(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, bad: Any, start: Callable[..., None]
 ) -> None:
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
@@ -243,10 +261,51 @@ async def test_a_store_that_has_worked_before_stops_no_start(
     def try_it() -> None:
         settings.blob_dir.mkdir()
         with bad(world):
-            start_api()
-            start_worker()
+            start(is_restart=True)
+            with pytest.raises((FolderUnusableError, NoRoomError), match="HEADRACE_DATA_DIR: "):
+                start()
 
     await asyncio.to_thread(try_it)
+
+
+async def test_a_restarted_worker_waits_for_the_schema(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database is being restored, or was downgraded, under a running service."""
+    monkeypatch.setattr(startup, "_MAX_BOUNDED_TRIES", 1)
+    schema = AlembicCommands(settings.database)
+    await asyncio.to_thread(schema.downgrade, "0012")
+
+    with capture_logs() as lines:
+        async with asyncio.TaskGroup() as tasks:
+            starting = tasks.create_task(start_restarted(settings))
+            await until(lambda: "waiting_for_postgresql" in [line["event"] for line in lines])
+            await asyncio.to_thread(schema.upgrade)
+            await asyncio.wait_for(starting, PATIENCE_SECONDS)
+
+    assert "worker_ready" in [line["event"] for line in lines]
+
+
+async def start_restarted(settings: Settings) -> None:
+    async with open_worker(settings, ("default",), 1, supervision=Supervision(is_restart=True)):
+        pass
+
+
+async def test_a_worker_with_an_old_schema_exits_with_one_line_and_is_not_restarted(
+    settings: Settings,
+) -> None:
+    await asyncio.to_thread(AlembicCommands(settings.database).downgrade, "0012")
+
+    async with processes.running(settings, "worker") as refused:
+        status = await refused.wait()
+
+    refusals = [line for line in refused.output.splitlines() if line.startswith("headrace worker: ")]
+    assert (status, refusals) == (
+        REFUSED_EXIT,
+        [
+            "headrace worker: the database schema is older than this release needs; run: headrace migrate",
+        ],
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 3])

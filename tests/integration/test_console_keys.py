@@ -10,13 +10,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from structlog.testing import capture_logs
 
-from headrace.cli.admin import KeyNotWrittenError, write_first_key
+from headrace.cli.first_keys import FirstKey, KeyNotWrittenError, write_first_key
 from headrace.cli.start_checks import check_start
 from headrace.domain.accounts.console import ConsoleService
-from headrace.domain.accounts.models import ApiKey
+from headrace.domain.accounts.keys import make_key
+from headrace.domain.accounts.models import ApiKey, AuditEntry, User
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.database import DatabaseAwayError
 from headrace.settings import Settings
@@ -121,6 +122,81 @@ async def test_a_migration_makes_the_first_keys_once(api: Api, settings: Setting
     assert f"is now in {admin}" in output[0]
     assert f"is in {admin}" in output[1]
     assert not [key for key in keys.values() if key in "".join(output)]
+
+
+async def test_a_key_that_the_database_has_never_had_is_replaced(
+    api: Api, settings: Settings, tmp_path: Path
+) -> None:
+    """As after a restore of another installation's backup, or with a new volume of PostgreSQL."""
+    admin, metrics = tmp_path / "admin-key", tmp_path / "metrics-key"
+    for file, mode in ((admin, 0o644), (metrics, 0o644)):
+        file.write_text(make_key().text + "\n")
+        file.chmod(mode)
+
+    output = [await asyncio.to_thread(migrate, settings, admin, metrics) for _ in range(2)]
+
+    keys = [file.read_text().strip() for file in (admin, metrics)]
+    statuses = [(await api.http.get("/metrics", headers=bearer(key))).status_code for key in keys]
+    assert (statuses, await count_keys(api)) == ([200, 200], 2)
+    assert output[0].count("the database did not know the old one") == 2
+    assert [stat.S_IMODE(file.stat().st_mode) for file in (admin, metrics)] == [0o600, 0o640]
+    assert f"an API key with the scope admin is in {admin}\n" in output[1]
+
+
+async def test_a_key_with_the_prefix_of_another_is_replaced(
+    api: Api, settings: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    await asyncio.to_thread(write_first_key, settings, file, Scope.ADMIN)
+    prefix = file.read_text()[:15]
+    forged = f"{prefix}_{'x' * 43}"
+    async with api.app.state.services.sessions.begin() as session:
+        await session.execute(delete(AuditEntry))
+    file.write_text(forged)
+
+    outcome = await asyncio.to_thread(write_first_key, settings, file, Scope.ADMIN)
+
+    assert outcome is FirstKey.REPLACED
+    assert not file.read_text().startswith(prefix)
+
+
+@pytest.mark.parametrize("model", [ApiKey, User], ids=["the key", "its user"])
+async def test_a_first_key_that_was_deleted_on_purpose_does_not_come_back(
+    api: Api, settings: Settings, tmp_path: Path, model: type[ApiKey | User]
+) -> None:
+    admin, metrics = tmp_path / "admin-key", tmp_path / "metrics-key"
+    await asyncio.to_thread(migrate, settings, admin, metrics)
+    before = admin.read_text()
+    async with api.app.state.services.sessions.begin() as session:
+        await session.execute(delete(model))
+
+    output = await asyncio.to_thread(migrate, settings, admin, metrics)
+    admin.unlink()
+    afterwards = await asyncio.to_thread(write_first_key, settings, admin, Scope.ADMIN)
+
+    assert f"the API key in {admin} was deleted from the database: remove the file to get a new one" in output
+    assert (before != admin.read_text(), afterwards, await count_keys(api)) == (True, FirstKey.MADE, 1)
+
+
+@pytest.mark.parametrize("content", [b"root:x:0:0\n", b"\xff\x00" * 4_096, b"hr_0123456789ab_short"])
+async def test_a_file_with_something_else_than_a_key_is_not_overwritten(
+    api: Api, settings: Settings, tmp_path: Path, content: bytes
+) -> None:
+    file = tmp_path / "passwd"
+    file.write_bytes(content)
+
+    with pytest.raises(KeyNotWrittenError, match="passwd: it holds something else than an API key"):
+        await asyncio.to_thread(write_first_key, settings, file, Scope.ADMIN)
+
+    assert (file.read_bytes(), await count_keys(api)) == (content, 0)
+
+
+async def test_an_empty_file_gets_a_key(api: Api, settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("\n")
+
+    assert await asyncio.to_thread(write_first_key, settings, file, Scope.ADMIN) is FirstKey.MADE
+    assert await asyncio.to_thread(write_first_key, settings, file, Scope.ADMIN) is FirstKey.KEPT
 
 
 async def test_prometheus_reads_metrics_and_nothing_else_with_its_first_key(

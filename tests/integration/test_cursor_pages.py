@@ -304,6 +304,38 @@ async def test_the_jobs_of_a_rare_filter_are_found_however_old_they_are(
     assert {old, other} <= set(ids(queued))
 
 
+@pytest.mark.parametrize("order_by", ORDERS)
+async def test_an_admin_finds_the_few_jobs_that_ended_in_a_state_however_many_are_newer(
+    ada: Api, bob: Api, root: Api, shared_api: SharedApi, monkeypatch: pytest.MonkeyPatch, order_by: str
+) -> None:
+    monkeypatch.setattr(job_lists, "MAX_LOOKED_JOBS", 3)
+    monkeypatch.setattr(rare_filters, "MAX_RARE", 5)
+    await shared_api.database.fetch("DELETE FROM jobs")
+    failed, cancelled = await submit(ada, 2) + await submit(bob, 1, pipeline="ticks"), await submit(bob, 1)
+    succeeded, queued = await submit(ada, 7), await submit(bob, 2)
+    for state, jobs in (("failed", failed), ("cancelled", cancelled), ("succeeded", succeeded)):
+        await finish(shared_api, jobs, state)
+    await shared_api.database.fetch("UPDATE jobs SET keep = true WHERE id = ANY($1::uuid[])", failed[:1])
+    await shared_api.database.fetch("UPDATE jobs SET keep = true WHERE id = ANY($1::uuid[])", queued[:1])
+    cases: list[tuple[dict[str, Any], list[str]]] = [
+        ({"state": "failed"}, failed),
+        ({"state": ["failed", "cancelled"]}, failed + cancelled),
+        ({"state": ["cancelled", "queued"]}, cancelled + queued),
+        ({"state": "failed", "pipeline": "ticks"}, failed[2:]),
+        ({"state": "succeeded", "pipeline": "ticks"}, []),
+    ]
+
+    for filters, jobs in cases:
+        pages = await walk(root, order_by=order_by, limit=2, **filters)
+        assert sorted(ids(*pages)) == sorted(jobs), filters
+        assert {(body["total"], body.get("total_is_estimate")) for body in pages} == {(len(jobs), None)}
+        assert all("searched_back_to" not in body for body in pages)
+    if order_by == "-created_at":
+        common = await walk(root, state="succeeded", limit=3)
+        assert sorted(ids(*common)) == sorted(succeeded)
+        assert common[0]["total_is_estimate"]
+
+
 async def test_a_total_is_exact_up_to_its_bound_and_an_estimate_beyond(
     ada: Api, shared_api: SharedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,32 @@ async def test_the_locks_of_the_real_revisions_are_what_postgresql_says(alone: s
     assert shown["0014"]["files"] == ("ACCESS EXCLUSIVE", "reads all")
 
 
+async def test_an_index_of_a_table_in_use_is_no_lock_for_writers(alone: str) -> None:
+    locks = await run_in_thread(find_locks, parse_postgres_url(alone), "0015", ["0016", "0017", "0018"])
+
+    rows = {name: [(lock.table, lock.mode, lock.index) for lock in each] for name, each in locks.items()}
+    weak = "SHARE UPDATE EXCLUSIVE"
+    assert rows["0016"] == [
+        ("jobs", weak, None),
+        ("jobs", weak, "ix_jobs_finished"),
+        ("files", weak, "ix_files_newest"),
+        ("files", weak, "ix_files_owner_newest"),
+    ]
+    assert rows["0017"] == [("jobs", "ACCESS EXCLUSIVE", None)]
+    assert ("jobs", "ACCESS EXCLUSIVE", None) in rows["0018"]
+    assert rows["0018"][-2:] == [("jobs", weak, "ix_jobs_prunable"), ("jobs", weak, "ix_jobs_pinned")]
+    # The columns are added for a moment, and only the indexes read the rows.
+    assert [lock.index for each in locks.values() for lock in each if lock.reads_all or lock.rewrites] == [
+        *(
+            "ix_jobs_finished",
+            "ix_files_newest",
+            "ix_files_owner_newest",
+            "ix_jobs_prunable",
+            "ix_jobs_pinned",
+        )
+    ]
+
+
 async def test_a_check_changes_nothing_and_says_what_would_wait(alone: str) -> None:
     await run_in_thread(AlembicCommands(alone).downgrade, "0011")
 
@@ -126,6 +152,9 @@ async def test_a_check_changes_nothing_and_says_what_would_wait(alone: str) -> N
     assert "0013  pre   Results that are stored once" in lines
     jobs = next(line.split() for line in lines if "ACCESS EXCLUSIVE" in line)
     assert jobs == ["jobs", "ACCESS", "EXCLUSIVE", "reads", "and", "writes", "wait", "for", "a", "moment"]
+    assert [line.split(maxsplit=4)[4] for line in lines if "ix_jobs_finished" in line] == [
+        "reads and writes go on while the index ix_jobs_finished is built"
+    ]
     assert await revision_of(alone) == "0011"
     connection = await asyncpg.connect(alone)
     try:

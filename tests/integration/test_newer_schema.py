@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
+from structlog.testing import capture_logs
 
 from headrace.adapters import migrations
 from headrace.adapters.database import StatementPool
@@ -173,3 +174,20 @@ async def test_an_older_schema_is_to_be_migrated(database: StatementPool, revisi
 
     assert isinstance(fault, SchemaBehindError)
     assert str(fault).endswith("run: headrace migrate")
+
+
+@pytest.mark.parametrize(("revision", "event"), [("0012", "schema_too_old"), ("9999", "schema_too_new")])
+async def test_a_worker_stops_once_the_schema_does_not_fit(
+    database: StatementPool, revision: str, event: str
+) -> None:
+    stops: list[str] = []
+    watch = schema_watch.SchemaWatch(database, lambda: stops.append("stopped"))
+    before = await watch.check()
+    await database.fetch("UPDATE alembic_version SET version_num = $1", revision)
+    await database.fetch("UPDATE schema_mark SET works_with = $1", revision)
+
+    with capture_logs() as lines:
+        after = await watch.check()
+
+    assert (before, after, stops) == (0, 1, ["stopped"])
+    assert [line["event"] for line in lines] == [event]

@@ -152,7 +152,14 @@ async def test_queued_jobs_of_a_pipeline_beyond_the_bound_count_suspects(
     assert second != first
 
 
-@pytest.mark.parametrize("window", ["59s", "25h", "1441m", "99999h", "1d", "", "-1h", "h", "1.5h", "٣h"])
+@pytest.mark.parametrize(("window", "seconds"), [("60s", 60), ("24h", 86_400), ("1d", 86_400)])
+async def test_a_window_has_any_unit_of_time(ada: Api, window: str, seconds: int) -> None:
+    assert (await get(ada, "/stats", window=window))["window_seconds"] == seconds
+
+
+@pytest.mark.parametrize(
+    "window", ["59s", "25h", "1441m", "99999h", "2d", "99999d", "", "-1h", "h", "1.5h", "٣h"]
+)
 async def test_a_window_that_is_too_short_too_long_or_none_is_refused(ada: Api, window: str) -> None:
     response = await ada.http.get(f"{BASE}/stats", params={"window": window})
 

@@ -84,19 +84,43 @@ async def test_a_pinned_job_keeps_its_partition_and_doctor_names_it(
 
     await pruner.run_now()
     kept = await partitions(ready)
-    lasting = await find_kept_partitions(ready, RetentionTerms(failed=FOREVER), LATER)
     monkeypatch.setattr(doctor_upkeep, "datetime", FrozenTime)
     findings = await check_upkeep(ready, settings)
     await ready.fetch("UPDATE jobs SET keep = false")
     await pruner.run_now()
 
     assert kept == ["03", "06", "07", "08", "09"]
-    assert lasting == []
     (named,) = [finding.text for finding in findings if "2030_03" in finding.text]
     assert named.startswith("job_changes_2030_03 (")
-    assert "it has events of 1 job that is pinned, unfinished or not pruned yet" in named
+    assert "it has events of 1 job that is pinned, unfinished, kept forever or not pruned yet" in named
     assert named.endswith(f"such as {pinned}")
     assert await partitions(ready) == ["06", "07", "08", "09"]
+
+
+async def test_a_term_without_an_end_does_not_hide_what_is_past_the_others(ready: StatementPool) -> None:
+    (pinned,) = await add_jobs(ready, MARCH, keep=True)
+    await add_pipeline(ready, "probe", {"succeeded": 7200.0, "failed": "forever"})
+
+    of_pipeline = await find_kept_partitions(ready, RetentionTerms(), LATER)
+    of_setting = await find_kept_partitions(ready, RetentionTerms(failed=FOREVER), MAY)
+    too_early = await find_kept_partitions(ready, RetentionTerms(failed=FOREVER), APRIL)
+
+    assert [(partition.name, partition.first) for partition in of_pipeline] == [
+        ("job_changes_2030_03", pinned)
+    ]
+    assert [partition.name for partition in of_setting] == ["job_changes_2030_03"]
+    assert too_early == []
+
+
+async def test_nothing_is_past_its_term_if_all_jobs_are_kept_forever(ready: StatementPool) -> None:
+    await add_jobs(ready, MARCH)
+    terms = RetentionTerms(succeeded=FOREVER, failed=FOREVER, cancelled=FOREVER)
+
+    everything = await find_kept_partitions(ready, terms, LATER)
+    await add_pipeline(ready, "probe", {"succeeded": 7200.0})
+    with_a_term = await find_kept_partitions(ready, terms, LATER)
+
+    assert (everything, len(with_a_term)) == ([], 1)
 
 
 async def test_nobody_waits_long_for_a_partition_that_is_to_be_dropped(

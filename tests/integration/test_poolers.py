@@ -1,6 +1,7 @@
 """The service behind PgBouncer: statements, transactions, limits, migrations and whole jobs."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -13,11 +14,12 @@ from headrace.adapters.database import StatementPool
 from headrace.adapters.engine import build_engine
 from headrace.adapters.migrations import AlembicCommands
 from headrace.adapters.postgres_url import parse_postgres_url
+from headrace.adapters.revisions import newest_revision
 from headrace.cli.migrate import bring_up_to_date
 from headrace.domain.database import DatabaseMisconfiguredError, DatabaseTimeoutError
 from headrace.settings import Settings
 from support.harness import serving, working
-from support.patience import until_async
+from support.patience import PATIENCE_SECONDS, until_async
 from support.pgbouncer import needs_pgbouncer, pgbouncer
 from support.session_pooler import session_pooler
 
@@ -36,6 +38,15 @@ SELECT concat_ws(' ', current_setting('statement_timeout'), current_setting('ena
     current_setting('idle_in_transaction_session_timeout'), current_setting('application_name')) AS limits
 """
 PATH = "SELECT current_setting('search_path') AS path"
+INDEXES_BUILT_LATER = """
+SELECT (SELECT version_num FROM alembic_version) AS revision,
+    count(*) FILTER (WHERE indisvalid AND relname = ANY(
+        '{ix_jobs_finished,ix_files_newest,ix_files_owner_newest,ix_jobs_prunable,ix_jobs_pinned}'
+    )) AS valid,
+    count(*) FILTER (WHERE NOT indisvalid) AS invalid
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE c.relnamespace = 'headrace'::regnamespace
+"""
 TRANSACTIONS = """
 SELECT count(*) AS others FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
@@ -159,6 +170,22 @@ async def test_jobs_run_through_it(pooled_url: str, settings: Settings) -> None:
     assert cancelled.status_code == 409
     assert ready.json()["degraded"] == []
     assert [entry["event"] for entry in logs if "pooler" in entry["event"]]
+
+
+async def test_two_processes_migrate_a_database_in_use_through_it(
+    pooled_url: str, database: StatementPool
+) -> None:
+    await asyncio.to_thread(AlembicCommands(pooled_url).downgrade, "0015")
+
+    call = "import sys; from headrace.adapters.migrations import upgrade; upgrade(sys.argv[1])"
+    both = [await asyncio.create_subprocess_exec(sys.executable, "-c", call, pooled_url) for _ in range(2)]
+    statuses = [await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) for process in both]
+
+    (row,) = await database.fetch(INDEXES_BUILT_LATER)
+    locks = await database.fetch("SELECT FROM pg_locks WHERE locktype = 'advisory'")
+    assert statuses == [0, 0]
+    assert (row["revision"], row["valid"], row["invalid"]) == (newest_revision(), 5, 0)
+    assert list(locks) == []
 
 
 @needs_pgbouncer

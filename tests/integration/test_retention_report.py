@@ -72,7 +72,8 @@ async def test_jobs_are_listed_by_the_state_in_which_they_ended(ready: Statement
     assert item(report, "failed_jobs").oldest_at == now - timedelta(days=3)
     assert item(report, "pinned_jobs").oldest_at == now - timedelta(days=4)
     assert item(report, "failed_jobs").bytes > item(report, "succeeded_jobs").bytes > 0
-    assert item(report, "events").oldest_at == now - timedelta(days=4)
+    for name in ("events", "step_runs", "job_tags"):
+        assert item(report, name).oldest_at == now - timedelta(days=4), name
 
 
 async def test_an_upgraded_installation_says_that_it_keeps_everything(ready: StatementPool) -> None:

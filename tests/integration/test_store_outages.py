@@ -16,6 +16,7 @@ from headrace.adapters.private_files import open_private
 from headrace.adapters.servers import Servers
 from headrace.settings import Settings
 from headrace.workers.attempt import graph_runner, step_store
+from headrace.workers.supervision import Supervision
 from support.harness import Api, working
 from support.patience import until_async
 
@@ -189,13 +190,13 @@ async def test_readiness_names_a_store_that_only_the_worker_cannot_write(
     assert "No space left on device" in row["error"]
 
 
-async def test_a_worker_that_cannot_write_files_says_so_before_it_is_ready(
+async def test_a_restarted_worker_that_cannot_write_files_says_so_before_it_is_ready(
     service: Api, settings: Settings, refuse: Refuse
 ) -> None:
     refuse(errno.EACCES)
 
     with capture_logs() as logs:
-        async with working(settings, queues=("nobody",)):
+        async with working(settings, queues=("nobody",), supervision=Supervision(is_restart=True)):
             pass
     refuse(None)
     await until_ready(service)

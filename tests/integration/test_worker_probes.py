@@ -1,14 +1,19 @@
-"""The probes of a running worker: while its loop is blocked, without PostgreSQL, and when it stops."""
+"""The probes of a worker: at its start, while its loop is blocked, without PostgreSQL, and when it stops."""
 
+import asyncio
 import http.client
 import signal
 import threading
+from contextlib import AsyncExitStack
 from typing import Any
 
 import msgspec
+import pytest
+from structlog.testing import capture_logs
 
 from faults.proxy import Mode, proxied
 from headrace.settings import Settings
+from headrace.workers import startup
 from headrace.workers.monitoring.interface import Instruments
 from headrace.workers.monitoring.service import WorkerMonitoring
 from support.harness import working
@@ -74,6 +79,32 @@ async def test_without_postgresql_a_worker_stays_live_and_is_not_ready(settings:
 
     assert ready[1]["reasons"][0].startswith("postgresql")
     assert live == (200, {"status": "ok"})
+
+
+async def test_a_worker_that_starts_without_postgresql_is_live_and_begins_when_it_is_back(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(startup, "_MAX_BOUNDED_TRIES", 1)
+    monkeypatch.setattr(startup, "_REGISTER_PAUSE_SECONDS", 0.01)
+    async with proxied(str(settings.database_url)) as (database, database_url), AsyncExitStack() as stack:
+        behind = msgspec.structs.replace(settings, database_url=database_url)
+        monitoring = WorkerMonitoring(behind)
+        await database.become(Mode.DROP)
+        with capture_logs() as lines:
+            starting = asyncio.create_task(
+                stack.enter_async_context(working(behind, instruments=Instruments(monitoring)))
+            )
+            port = await port_of(monitoring)
+            await until(lambda: "waiting_for_postgresql" in [line["event"] for line in lines])
+            live, ready = probe_from_thread(port, "live"), probe_from_thread(port, "ready")
+            is_waiting = not starting.done()
+            await database.become(Mode.PASS)
+            await asyncio.wait_for(starting, PATIENCE_SECONDS)
+        await until(lambda: probe_from_thread(port, "ready")[0] == 200)
+
+    assert live == (200, {"status": "ok"})
+    assert (ready[0], ready[1]["reasons"]) == (503, ["the worker is starting", "postgresql"])
+    assert is_waiting
 
 
 async def test_a_worker_that_stops_is_not_ready_and_closes_its_port_in_the_end(settings: Settings) -> None:

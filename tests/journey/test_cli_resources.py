@@ -217,4 +217,4 @@ def test_status_queues_and_workers_show_what_runs(service: Up) -> None:
     assert [table.returncode for table in tables] == [0, 0]
     assert "unserved" in tables[0].stdout
     assert workers[0]["id"] in tables[1].stdout
-    assert "window is a time from 1m to 24h" in service.call("status", "--window", "2d").stderr
+    assert "window is a time from 1m to 1d" in service.call("status", "--window", "2d").stderr

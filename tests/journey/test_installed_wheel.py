@@ -6,8 +6,6 @@ The environment imports the dependencies of the tests' own environment, so no ne
 import os
 import subprocess
 import sys
-import sysconfig
-import venv
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from headrace.adapters.revisions import newest_revision
 from headrace.adapters.servers import Servers
 from journey.starting import call, over_folder, running, temporary_folder
 from support.harness import new_database
+from support.installations import build_package, create_environment, run
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,16 +77,8 @@ class Installation:
     def build(self) -> None:
         """Build the wheels, each from its sdist, and install them without a network."""
         for source in (ROOT, ROOT / "clients" / "python"):
-            _run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(self.wheels), str(source))
-        venv.create(self.python.parents[1], symlinks=True)
-        wheels = [str(path) for path in self.wheels.glob("*.whl")]
-        _run(
-            *(sys.executable, "-m", "pip", "--python", str(self.python), "install", "--quiet"),
-            *("--no-index", "--no-deps", "--disable-pip-version-check", *wheels),
-        )
-        # A path in a .pth file adds the packages of the tests' environment, but not its editable installs.
-        (packages,) = (self.python.parents[1] / "lib").glob("python3*/site-packages")
-        (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+            build_package(source, self.wheels)
+        create_environment(self.python.parents[1], self.wheels)
 
     def write_project(self) -> None:
         """Write a project whose packages have the same names as packages of Headrace."""
@@ -100,12 +91,6 @@ class Installation:
             path = self.project / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-
-
-def _run(*command: str, cwd: Path | None = None, check: bool = True) -> str:
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100, check=False)
-    assert not check or result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +107,7 @@ def installation() -> Iterator[Installation]:
 def _sources() -> list[str]:
     """Return the committed files of the package, or all of them in a copy without a history."""
     if (ROOT / ".git").exists():
-        return _run("git", "-C", str(ROOT), "ls-files", "src", "migrations").split()
+        return run("git", "-C", str(ROOT), "ls-files", "src", "migrations").split()
     files = (
         file for folder in ("src", "migrations") for file in (ROOT / folder).rglob("*") if file.is_file()
     )
@@ -141,7 +126,7 @@ def test_the_wheel_contains_migrations_assets_pages_and_types(installation: Inst
 
 
 def test_python_imports_the_installed_package(installation: Installation) -> None:
-    where = _run(
+    where = run(
         str(installation.python), "-c", "import headrace; print(headrace.__file__)", cwd=installation.project
     )
 
@@ -149,9 +134,9 @@ def test_python_imports_the_installed_package(installation: Installation) -> Non
 
 
 def test_the_package_runs_as_a_module(installation: Installation) -> None:
-    printed = _run(str(installation.python), "-m", "headrace", "--version", cwd=installation.project)
+    printed = run(str(installation.python), "-m", "headrace", "--version", cwd=installation.project)
 
-    assert printed == _run(installation.headrace, "--version", cwd=installation.project)
+    assert printed == run(installation.headrace, "--version", cwd=installation.project)
     assert printed.startswith("headrace ")
 
 
@@ -210,7 +195,7 @@ def test_a_type_check_finds_wrong_calls_of_a_step(installation: Installation) ->
 
 def _mypy(installation: Installation, path: str, *, check: bool = True) -> str:
     cache = os.devnull
-    return _run(
+    return run(
         *(sys.executable, "-m", "mypy", "--strict", "--no-error-summary" if not check else "--pretty"),
         *("--python-executable", str(installation.python), "--cache-dir", cache, path),
         cwd=installation.project,
@@ -221,9 +206,9 @@ def _mypy(installation: Installation, path: str, *, check: bool = True) -> str:
 def test_the_installed_command_writes_a_project_and_the_plugin_of_pytest_is_installed(
     installation: Installation, tmp_path: Path
 ) -> None:
-    _run(installation.headrace, "new", "my-pipes", cwd=tmp_path)
-    shown = _run(str(installation.python), "-m", "pytest", "--fixtures", "-q", cwd=tmp_path / "my-pipes")
-    passed = _run(str(installation.python), "-m", "pytest", "-q", cwd=tmp_path / "my-pipes")
+    run(installation.headrace, "new", "my-pipes", cwd=tmp_path)
+    shown = run(str(installation.python), "-m", "pytest", "--fixtures", "-q", cwd=tmp_path / "my-pipes")
+    passed = run(str(installation.python), "-m", "pytest", "-q", cwd=tmp_path / "my-pipes")
 
     assert "headrace_service [session scope]" in shown
     assert "3 passed" in passed

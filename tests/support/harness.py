@@ -22,6 +22,7 @@ from headrace.app import create_app
 from headrace.settings import Settings
 from headrace.workers.main import RunningWorker, open_worker
 from headrace.workers.monitoring.interface import NO_INSTRUMENTS, Instruments
+from headrace.workers.supervision import NO_SUPERVISION, Supervision
 from support.patience import PATIENCE_SECONDS, open_socket
 from support.scratch import make_server_folder
 
@@ -132,9 +133,12 @@ async def working(
     concurrency: int = 20,
     queues: tuple[str, ...] = ("default",),
     instruments: Instruments = NO_INSTRUMENTS,
+    supervision: Supervision = NO_SUPERVISION,
 ) -> AsyncIterator[RunningWorker]:
     """Run a worker in the event loop of the tests."""
-    async with open_worker(settings, queues, concurrency, instruments=instruments) as running:
+    async with open_worker(
+        settings, queues, concurrency, supervision=supervision, instruments=instruments
+    ) as running:
         task = asyncio.create_task(running.run_until_stopped())
         try:
             yield running

@@ -18,7 +18,7 @@ from headrace.workers.maintenance.pruner import Pruner
 OWNER: Final = UUID(int=0xADA)
 
 _OWNER: Final = """
-INSERT INTO users (id, username, is_admin, created_at, updated_at) VALUES ($1, 'ada', false, now(), now())
+INSERT INTO users (id, username, is_admin, created_at, updated_at) VALUES ($1, $2, false, now(), now())
 ON CONFLICT DO NOTHING
 """
 _PIPELINE: Final = """
@@ -30,9 +30,11 @@ ON CONFLICT (name, version) DO UPDATE SET keep = excluded.keep
 _JOBS: Final = """
 WITH new AS (
     INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,
-                      due_order, event_seq, created_at, updated_at, finished_at, keep)
+                      due_order, event_seq, created_at, updated_at, finished_at, keep, lease_owner,
+                      lease_expires_at)
     SELECT id, $1, $2, 1, $3::text, '{}', '{}', 'default', 0, $4, $4, 3, $4, $4,
-           CASE WHEN $3::text IN ('succeeded', 'failed', 'cancelled') THEN $4::timestamptz END, $6
+           CASE WHEN $3::text IN ('succeeded', 'failed', 'cancelled') THEN $4::timestamptz END, $6,
+           CASE WHEN $3::text = 'running' THEN 'w' END, CASE WHEN $3::text = 'running' THEN now() END
     FROM unnest($5::uuid[]) AS id RETURNING id
 ), logged AS (
     INSERT INTO job_changes (job_id, seq, at, type, body, earlier)
@@ -61,8 +63,13 @@ async def add_pipeline(
     database: StatementPool, name: str = "noop", keep: Mapping[str, float | str] | None = None
 ) -> None:
     """Register a pipeline for `add_jobs`, or change what it keeps."""
-    await database.fetch(_OWNER, OWNER)
+    await add_owner(database, OWNER, "ada")
     await database.fetch(_PIPELINE, name, None if keep is None else msgspec.json.encode(keep).decode())
+
+
+async def add_owner(database: StatementPool, owner: UUID, name: str) -> None:
+    """Store a user for `add_jobs` and `add_files`."""
+    await database.fetch(_OWNER, owner, name)
 
 
 async def add_jobs(
@@ -73,11 +80,12 @@ async def add_jobs(
     state: str = "succeeded",
     pipeline: str = "noop",
     keep: bool = False,
+    owner: UUID = OWNER,
 ) -> list[UUID]:
     """Store jobs that were submitted and have ended at that time, with history, or are in another *state*."""
     first = lowest_id_at(ended_at).int + 0x7000_8000_0000_0000_0000 + _serial(count)
     ids = [UUID(int=first + place) for place in range(count)]
-    await database.fetch(_JOBS, OWNER, pipeline, state, ended_at, ids, keep)
+    await database.fetch(_JOBS, owner, pipeline, state, ended_at, ids, keep)
     return ids
 
 
@@ -91,9 +99,11 @@ def _serial(count: int) -> int:
     return _next_serial - count
 
 
-async def add_files(database: StatementPool, created_at: datetime, *jobs: UUID | None) -> list[UUID]:
+async def add_files(
+    database: StatementPool, created_at: datetime, *jobs: UUID | None, owner: UUID = OWNER
+) -> list[UUID]:
     """Store the rows of a file of each job; None: of an upload."""
-    rows = await database.fetch(_FILES, OWNER, list(jobs), created_at)
+    rows = await database.fetch(_FILES, owner, list(jobs), created_at)
     return [row["id"] for row in rows]
 
 

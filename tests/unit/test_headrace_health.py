@@ -18,10 +18,21 @@ SCRIPT = Path(__file__).parents[2] / "deploy" / "container" / "headrace-health"
 BASH = shutil.which("bash") or "bash"
 
 
+class Server(ThreadingHTTPServer):
+    """Keeps the paths that it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.paths: list[str] = []
+
+
 class Handler(BaseHTTPRequestHandler):
     """Is live, and not ready."""
 
+    server: Server
+
     def do_GET(self) -> None:
+        self.server.paths.append(self.path)
         self.send_response({"/health/live": 200, "/health/ready": 503}.get(self.path, 404))
         self.end_headers()
 
@@ -30,13 +41,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[int]:
-    """Run the server, and yield its port."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+def serving() -> Iterator[Server]:
+    """Run the server, and yield it."""
+    with Server() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
-            yield server.server_port
+            yield server
         finally:
             server.shutdown()
             thread.join()
@@ -55,7 +66,8 @@ def check(*arguments: str, inside: tuple[str, ...] = (BASH, str(SCRIPT)), **envi
 
 
 def test_the_status_says_whether_the_answer_is_200() -> None:
-    with serving() as port:
+    with serving() as server:
+        port = server.server_port
         assert check("live", str(port)) == 0
         assert check("ready", str(port)) == 1
         assert check("lively", str(port)) == 1
@@ -86,11 +98,13 @@ def test_a_worker_without_probes_is_not_asked() -> None:
         (("headrace", "api", "--host", "0.0.0.0", "--port", "{port}"), 1),  # noqa: S104
         (("headrace", "api", "--port={port}"), 1),
         (("headrace", "worker", "--queue", "api-calls"), 1),
+        (("headrace", "worker", "--queue", "api"), 1),
         (("headrace", "migrate"), 0),
     ],
 )
 def test_without_a_port_the_command_of_pid_1_tells_it(command: tuple[str, ...], status: int) -> None:
-    with serving() as port:
+    with serving() as server:
+        port = server.server_port
         words = [word.format(port=port) for word in command]
         unshare, *options = require_namespace()
         # PID 1 is a shell with these words as its arguments. It stays: the script is not its last command.
@@ -98,3 +112,4 @@ def test_without_a_port_the_command_of_pid_1_tells_it(command: tuple[str, ...], 
         inside = (str(shutil.which(unshare)), *options, *shell)
 
         assert check(inside=inside, HEADRACE_WORKER_PORT=str(port)) == status
+        assert server.paths == ["/health/ready"] * status

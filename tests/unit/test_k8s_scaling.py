@@ -3,10 +3,8 @@
 import re
 
 import kubernetes_validate
-import msgspec
 import pytest
 from litestar.handlers import HTTPRouteHandler
-from msgspec import Struct
 
 from headrace.api.numbers import NumbersController
 from headrace.domain.queues.models import ScalingNumbers
@@ -17,65 +15,13 @@ from support.k8s import (
     NEWEST,
     OWN_KINDS,
     SECRETS,
-    Manifest,
     container_of,
     manifests_in,
     name_of,
     of_kind,
     template_of,
 )
-
-
-class Metadata(Struct, forbid_unknown_fields=True):
-    name: str
-
-
-class Reference(Struct, forbid_unknown_fields=True):
-    name: str
-
-
-class Fallback(Struct, forbid_unknown_fields=True, rename="camel"):
-    failure_threshold: int
-    replicas: int
-
-
-class HpaConfig(Struct, forbid_unknown_fields=True):
-    behavior: Manifest
-
-
-class Advanced(Struct, forbid_unknown_fields=True, rename="camel"):
-    horizontal_pod_autoscaler_config: HpaConfig
-
-
-class Trigger(Struct, forbid_unknown_fields=True, rename="camel"):
-    type: str
-    metric_type: str
-    metadata: dict[str, str]
-    authentication_ref: Reference
-
-
-class ScaledSpec(Struct, forbid_unknown_fields=True, rename="camel"):
-    scale_target_ref: Reference
-    polling_interval: int
-    cooldown_period: int
-    min_replica_count: int
-    max_replica_count: int
-    fallback: Fallback
-    advanced: Advanced
-    triggers: list[Trigger]
-
-
-class ScaledObject(Struct, forbid_unknown_fields=True, rename="camel"):
-    """The fields of KEDA's resource that these manifests use."""
-
-    api_version: str
-    kind: str
-    metadata: Metadata
-    spec: ScaledSpec
-
-
-def scaled_objects() -> list[ScaledObject]:
-    return [msgspec.convert(found.values[0], ScaledObject) for found in of_kind("ScaledObject")]
+from support.scaled_objects import ScaledObject, scaled_objects
 
 
 def test_autoscalers_scale_deployments_that_name_no_number() -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import MetaData, Table
 from headrace.adapters import revisions
 from headrace.adapters.revisions import phases_of_revisions, required_revision
 from headrace.domain import tables
+from support.migration_indexes import blocking_indexes
 from support.migration_lint import unmarked_drops
 from support.migration_phases import breaking_changes
 
@@ -105,7 +106,8 @@ def phase_faults(path: Path) -> list[str]:
     if phase == "post":
         return []
     works_with = [f"{path.stem}: works_with"] if module.works_with == module.revision else []
-    return [*works_with, *(f"{path.stem}:{change}" for change in breaking_changes(source))]
+    changes = [*breaking_changes(source), *blocking_indexes(source)]
+    return [*works_with, *(f"{path.stem}:{change}" for change in changes)]
 
 
 def test_every_new_migration_runs_beside_the_previous_release_or_after_it() -> None:
@@ -127,6 +129,7 @@ def test_every_new_migration_runs_beside_the_previous_release_or_after_it() -> N
         ("0016_pre_more", "0010", "pass", []),
         ("0016_pre_more", "0016", "pass", ["0016_pre_more: works_with"]),
         ("0016_pre_more", "0010", "op.drop_table('jobs')", ["0016_pre_more:6: drop_table"]),
+        ("0016_pre_more", "0010", "op.create_index('i', 'jobs', ['a'])", ["0016_pre_more:6: index of jobs"]),
         ("0016_post_less", "0016", "op.drop_table('jobs')", []),
     ],
 )
@@ -164,6 +167,35 @@ def test_a_migration_with_a_wrong_phase_is_found(
 )
 def test_changes_that_break_the_previous_release_are_found(upgrade: str, changes: list[str]) -> None:
     assert breaking_changes(migration(upgrade)) == changes
+
+
+NEW = "op.create_table('new', sa.Column('a'))\n    "
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "faults"),
+    [
+        ("op.create_index('i', 'jobs', ['a'])", ["4: index of jobs"]),
+        ("op.create_index('i', table_name='jobs', columns=['a'])", ["4: index of jobs"]),
+        ("op.create_index('i', TABLE, ['a'])", ["4: index of ?"]),
+        ("op.create_index('i', 'jobs', ['a'], postgresql_concurrently=True)", ["4: index of jobs"]),
+        ("op.execute('CREATE UNIQUE INDEX i ON jobs (a)')", ["4: index of jobs"]),
+        ("op.execute(f'CREATE INDEX i ON {TABLE} (a)')", ["4: index of ?"]),
+        ("op.add_column('jobs', sa.Column('a', sa.Text(), index=True))", ["4: index of jobs"]),
+        ("add_columns('jobs', sa.Column('a', sa.Text(), unique=True))", ["4: index of jobs"]),
+        (NEW + "op.create_index('i', 'new', ['a'])", []),
+        (NEW + "op.execute('CREATE INDEX i ON new (a)')", []),
+        ("op.execute('CREATE TABLE new (a int)')\n    op.create_index('i', 'new', ['a'])", []),
+        (NEW + "op.create_index('i', 'jobs', ['a'])", ["5: index of jobs"]),
+        ("op.add_column('jobs', sa.Column('a', sa.Text()))", []),
+        ("build_index('i', 'jobs', 'a')", []),
+        ("add_columns('jobs', sa.Column('a'))\n    build_index('i', 'jobs', 'a')\n    " + NEW, []),
+        (NEW + "build_index('i', 'jobs', 'a')", ["5: build_index after other changes"]),
+        ("op.execute('SELECT 1')\n    add_columns('a', b)", ["5: add_columns after other changes"]),
+    ],
+)
+def test_indexes_that_hold_up_writers_are_found(upgrade: str, faults: list[str]) -> None:
+    assert blocking_indexes(migration(upgrade)) == faults
 
 
 @pytest.mark.parametrize(

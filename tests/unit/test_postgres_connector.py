@@ -5,7 +5,6 @@ from typing import Any
 import asyncpg
 import pytest
 
-from headrace.adapters.host_names import HostNames
 from headrace.adapters.postgres_connector import PostgresConnector
 from headrace.adapters.postgres_url import parse_postgres_url
 
@@ -116,29 +115,3 @@ async def test_the_error_of_the_last_host_is_raised_and_a_refused_login_ends_the
         await connector().connect()
 
     assert len(driver.attempts) == 1
-
-
-class AwayNames(HostNames):
-    """What is known while no name server answers."""
-
-    async def find(self, host: str) -> str:
-        return f"address of {host}"
-
-
-@pytest.mark.parametrize(
-    ("url", "host"),
-    [
-        ("postgresql://me:secret@db/jobs", "address of db"),
-        ("postgresql://me:secret@db/jobs?sslmode=require", "address of db"),
-        ("postgresql://me:secret@db/jobs?sslmode=verify-full", "db"),
-        ("postgresql://me@db/jobs", "db"),
-    ],
-)
-async def test_a_known_address_replaces_a_name_that_nothing_else_needs(
-    driver: FakeDriver, url: str, host: str
-) -> None:
-    names = AwayNames()
-
-    await PostgresConnector(parse_postgres_url(url), {}, answer_seconds=30, host_names=names).connect()
-
-    assert [attempt[0] for attempt in driver.attempts] == [host]

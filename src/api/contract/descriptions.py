@@ -33,7 +33,7 @@ PARAMETERS: Final = {
     "after": "The `next` of the page before this one, with the same filters and order.",
     "listEvents.after": "Only events with a larger number. 0 means from the beginning.",
     "streamJob.after": "Only events with a larger number. 0 means from the beginning.",
-    "window": "How far back rates and times are measured: `1m` to `24h`, such as `90s`, `15m`, `6h`.",
+    "window": "How far back rates and times are measured: `1m` to `1d`, such as `90s`, `15m`, `6h`.",
     "showStats.pipeline": "Only the jobs of this pipeline.",
     "showScaling.name": "The name of the queue.",
     "slots": "How many jobs one worker runs at once: its `--concurrency`.",

@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from enum import StrEnum
+
+from sqlalchemy import select
 
 from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.keys import is_key, prefix_of
 from headrace.domain.accounts.models import ApiKey, AuditEntry
 from headrace.domain.accounts.repository import UserRepository
 from headrace.domain.accounts.scopes import Scope
@@ -11,10 +15,20 @@ from headrace.domain.accounts.service import ApiKeyService
 from headrace.domain.base import Session, database_now
 
 _ACTOR = "headrace admin"
+_ACTION = "makeApiKey"
+
+
+class KeyStatus(StrEnum):
+    """What the database knows of the text of a key."""
+
+    VALID = "valid"
+    DELETED = "deleted"
+    """The key was made here, and is gone: somebody has deleted it or its user."""
+    UNKNOWN = "unknown"
 
 
 class ConsoleService:
-    """The use case of `headrace admin create-key`. Its method flushes; the caller commits."""
+    """The use cases of keys that a command makes. Methods flush; the caller commits."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -45,10 +59,31 @@ class ConsoleService:
             AuditEntry(
                 actor_id=user.id,
                 actor=_ACTOR,
-                action="makeApiKey",
+                action=_ACTION,
                 object_id=str(key.id),
-                detail={"name": name, "scopes": sorted(set(scopes)), "user": username},
+                detail={
+                    "name": name,
+                    "scopes": sorted(set(scopes)),
+                    "user": username,
+                    "prefix": key.prefix,
+                },
             )
         )
         await self._session.flush()
         return key, text
+
+    async def find_status(self, text: str) -> KeyStatus:
+        """Return what is known of a key that `create_key` has made. The audit log remembers deleted ones."""
+        prefix = prefix_of(text)
+        key = (
+            await self._session.execute(select(ApiKey).where(ApiKey.prefix == prefix))
+        ).scalar_one_or_none()
+        if key is not None and is_key(text, key.digest):
+            return KeyStatus.VALID
+        made_here = select(AuditEntry.id).where(
+            AuditEntry.actor == _ACTOR,
+            AuditEntry.action == _ACTION,
+            AuditEntry.detail["prefix"].astext == prefix,
+        )
+        is_made_here = (await self._session.execute(select(made_here.exists()))).scalar_one()
+        return KeyStatus.DELETED if is_made_here else KeyStatus.UNKNOWN

@@ -34,6 +34,9 @@ def _expiring(table: str, column: str) -> Growth:
     return Growth(name=table, table=table, oldest=oldest, rule=table)
 
 
+# They go with their jobs, and the next job to go is the one that has ended first.
+_OLDEST_END: Final = "(SELECT min(finished_at) FROM jobs WHERE finished_at IS NOT NULL)"
+
 GROWING: Final = (
     Growth(
         name="events",
@@ -42,8 +45,8 @@ GROWING: Final = (
         oldest="(SELECT at FROM job_changes ORDER BY job_id, seq LIMIT 1)",
         rule="event_partitions",
     ),
-    Growth(name="step_runs", table="step_runs", oldest="NULL::timestamptz", rule="jobs"),
-    Growth(name="job_tags", table="job_tags", oldest="NULL::timestamptz", rule="jobs"),
+    Growth(name="step_runs", table="step_runs", oldest=_OLDEST_END, rule="jobs"),
+    Growth(name="job_tags", table="job_tags", oldest=_OLDEST_END, rule="jobs"),
     Growth(
         name="files",
         table="files",

@@ -1,4 +1,4 @@
-"""Finds partitions of the event log that are past every term, and the jobs that keep them."""
+"""Finds partitions of the event log that are past every term that ends, and the jobs that keep them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -32,23 +32,28 @@ class KeptPartition(Struct, frozen=True):
     def __str__(self) -> str:
         count = f"{self.jobs} or more" if self.jobs == _MAX_JOBS else str(self.jobs)
         jobs = "1 job that is" if self.jobs == 1 else f"{count} jobs that are"
+        size = f"{self.bytes / 1e6:.1f} MB"
         return (
-            f"{self.name} ({self.bytes / 1e6:.1f} MB) is past every term and stays: it has events of {jobs}"
-            f" pinned, unfinished or not pruned yet, such as {self.first}"
+            f"{self.name} ({size}) is past every term that ends and stays: it has events of {jobs}"
+            f" pinned, unfinished, kept forever or not pruned yet, such as {self.first}"
         )
 
 
 async def find_kept_partitions(
     database: Database, terms: RetentionTerms, now: datetime
 ) -> Sequence[KeptPartition]:
-    """Return the partitions whose jobs should all be gone by now. None if some jobs are kept forever."""
-    longest = max(terms.of_state(state) for state in END_STATES)
+    """Return the partitions with jobs that are past the longest term which has an end.
+
+    There are none if all jobs are kept forever.
+    """
+    all_terms = [terms.of_state(state) for state in END_STATES]
     for pipeline in await fetch_pipeline_terms(database):
-        longest = max([longest, *(pipeline.own or {}).values()])
-    if longest == FOREVER:
+        all_terms += (pipeline.own or {}).values()
+    finite = [term for term in all_terms if term != FOREVER]
+    if not finite:
         return []
     kept = []
-    for partition in await past_partitions(database, now - longest):
+    for partition in await past_partitions(database, now - max(finite)):
         row = (await database.fetch(_FETCH, partition.low, partition.high, _MAX_JOBS, partition.name))[0]
         if row["jobs"]:
             kept.append(KeptPartition(partition.name, row["bytes"], row["jobs"], row["first"]))

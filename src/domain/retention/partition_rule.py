@@ -14,8 +14,8 @@ _PERIOD: Final = timedelta(minutes=10)
 
 _HAS_JOBS: Final = "SELECT EXISTS (SELECT FROM jobs WHERE id >= $1 AND id < $2) AS has_jobs"
 # Everybody who writes events queues behind this lock, so its wait is short, and nothing slow happens under
-# it: the first look at the jobs, without the lock, has marked their dead index entries. Whoever inserts a job
-# holds a lock of the event log until the commit.
+# it: the first look at the jobs, without the lock, has marked their dead index entries. A transaction that
+# inserts a job holds a lock of the event log until its commit.
 _DROP: Final = """
 DO $$ BEGIN
     PERFORM set_config('lock_timeout', '50ms', true);
@@ -50,6 +50,7 @@ class PartitionRule:
         return Batch(1, is_last=False)
 
     async def count(self, now: datetime) -> int:
+        """Count the partitions that are empty already. Others may become so when their jobs are pruned."""
         return len([part for part in await past_partitions(self._database, now) if await self._is_free(part)])
 
     async def _next(self, now: datetime) -> PastPartition | None:

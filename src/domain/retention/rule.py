@@ -5,12 +5,22 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
+from headrace.domain.errors import HeadraceError
+
 
 class Batch(Struct, frozen=True):
-    """How many rows a statement has removed. *is_last*: nothing is left that it could remove now."""
+    """How many rows a statement has removed. *is_last*: nothing is left that it could remove now.
+
+    *put_off*: why a pass that is complete has left rows that may be past their term.
+    """
 
     removed: int
     is_last: bool
+    put_off: str | None = None
+
+
+class RulePutOffError(HeadraceError):
+    """A pass is complete, and has left rows to the next one. The message says which, and why."""
 
 
 NOTHING_LEFT: Final = Batch(0, is_last=True)

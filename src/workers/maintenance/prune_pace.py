@@ -14,7 +14,7 @@ _ADJUST_SECONDS: Final = 5.0
 _MAX_ROWS: Final = 1_000
 _MIN_ROWS: Final = 20
 _FIRST_ROWS: Final = 200
-# Whoever wants to change a row that is being removed waits for the end of the statement.
+# A caller that changes a row which is being removed waits for the end of the statement.
 _LONG_STATEMENT_SECONDS: Final = 0.05
 _SHORT_STATEMENT_SECONDS: Final = 0.02
 

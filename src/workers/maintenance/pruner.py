@@ -15,7 +15,7 @@ from headrace.domain.chores.lease import ChoreLease
 from headrace.domain.chores.repository import ChoreRepository
 from headrace.domain.database import TRANSIENT, Database, DatabaseRefusingError, is_outage
 from headrace.domain.retention.installation import resolve_terms
-from headrace.domain.retention.rule import Rule
+from headrace.domain.retention.rule import Rule, RulePutOffError
 from headrace.domain.retention.rules import build_rules
 from headrace.domain.retention.terms import ChosenTerms
 from headrace.settings import Settings
@@ -149,6 +149,10 @@ class Pruner:
         pause: timedelta | None = None
         try:
             await self._report.run(rule.name, prune)
+        except RulePutOffError as error:
+            _log.warning("prune_put_off", rule=rule.name, reason=str(error))
+            self.failures[rule.name] = str(error)
+            pause = rule.period
         except TRANSIENT as error:
             if not is_outage(error):
                 _log.warning("prune_put_off", rule=rule.name, reason=error.reason)
@@ -166,7 +170,11 @@ class Pruner:
                 await self._chores.store_run(rule.name, rule.period if self._has_turn else timedelta(0))
 
     async def _prune(self, rule: Rule, now: datetime, removed: "Counter[str]") -> None:
-        """Prune until nothing is left for the rule, or the turn is lost."""
+        """Prune until nothing is left for the rule, or the turn is lost.
+
+        Raises:
+            RulePutOffError: the rule has left rows to its next pass.
+        """
         is_last = False
         while self._has_turn and not is_last:
             began = time.monotonic()
@@ -174,6 +182,8 @@ class Pruner:
             removed[rule.name] += batch.removed
             is_last = batch.is_last
             await self._pause(self._pace.pause_after(time.monotonic() - began))
+            if batch.put_off is not None:
+                raise RulePutOffError(batch.put_off)
 
     async def _pause(self, seconds: float) -> None:
         """Pause, and prolong the turn meanwhile."""

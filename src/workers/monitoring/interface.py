@@ -23,10 +23,13 @@ class Monitoring(Protocol):
     def metrics(self) -> Monitor:
         """The receiver of the worker's reports."""
 
-    def serving(
-        self, worker: HeadraceWorker, leases: Leases, pools: WorkerPools, outages: Outages
+    def serving(self, pools: WorkerPools, outages: Outages) -> AbstractAsyncContextManager[None]:
+        """Serve for the block. Until `observing` begins, the worker starts: it is live, and not ready."""
+
+    def observing(
+        self, worker: HeadraceWorker, leases: Leases, outages: Outages
     ) -> AbstractAsyncContextManager[None]:
-        """Serve for the block."""
+        """Answer for *worker*, which has started, and export facts of PostgreSQL for the block."""
 
 
 class Instruments(Struct, frozen=True):
@@ -44,11 +47,14 @@ NO_INSTRUMENTS: Final = Instruments()
 
 
 def serving(
-    monitoring: Monitoring | None,
-    worker: HeadraceWorker,
-    leases: Leases,
-    pools: WorkerPools,
-    outages: Outages,
+    monitoring: Monitoring | None, pools: WorkerPools, outages: Outages
 ) -> AbstractAsyncContextManager[None]:
     """Serve *monitoring* for the block, if the worker has one."""
-    return nullcontext() if monitoring is None else monitoring.serving(worker, leases, pools, outages)
+    return nullcontext() if monitoring is None else monitoring.serving(pools, outages)
+
+
+def observing(
+    monitoring: Monitoring | None, worker: HeadraceWorker, leases: Leases, outages: Outages
+) -> AbstractAsyncContextManager[None]:
+    """Have *monitoring* answer for *worker* for the block, if the worker has one."""
+    return nullcontext() if monitoring is None else monitoring.observing(worker, leases, outages)

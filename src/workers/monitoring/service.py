@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -21,7 +20,7 @@ from headrace.adapters.tasks import cancel_and_wait
 from headrace.settings import Settings
 from headrace.workers.arq_worker import HeadraceWorker
 from headrace.workers.leases import Leases
-from headrace.workers.monitoring.health import WorkerHealth
+from headrace.workers.monitoring.health import StartingHealth, WorkerHealth
 from headrace.workers.monitoring.metrics import WorkerMetrics
 from headrace.workers.monitoring.server import MonitoringPage, MonitoringServer
 from headrace.workers.pools import WorkerPools
@@ -47,16 +46,41 @@ class WorkerMonitoring:
         self.metrics = WorkerMetrics(self._lag, self._scrapes)
         self.port: Callable[[], int | None] = lambda: None
         """Returns the port that is open."""
+        self._health: StartingHealth | None = None
 
     @asynccontextmanager
-    async def serving(
-        self, worker: HeadraceWorker, leases: Leases, pools: WorkerPools, outages: Outages
-    ) -> AsyncIterator[None]:
-        """Serve for the block."""
+    async def serving(self, pools: WorkerPools, outages: Outages) -> AsyncIterator[None]:
+        """Serve for the block. Until `observing` begins, the worker starts: it is live, and not ready."""
         settings, metrics = self._settings, self.metrics
         metrics.watch_pools(pools.in_use())
         if settings.redis is not None:
             metrics.watch_redis(outages.redis)
+        self._health = starting = StartingHealth(self._lag, outages)
+        server = MonitoringServer(
+            settings.worker_host,
+            settings.worker_port,
+            {
+                "/metrics": lambda: MonitoringPage(metrics.render(), CONTENT_TYPE),
+                "/health/live": lambda: _answer_live(self._health or starting),
+                "/health/ready": lambda: _answer_ready(self._health or starting),
+            },
+        )
+        self._lag.start()
+        lag_loop = asyncio.create_task(self._lag.run())
+        server.start()
+        self.port = lambda: server.port
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(server.stop)
+            await cancel_and_wait([lag_loop])
+
+    @asynccontextmanager
+    async def observing(
+        self, worker: HeadraceWorker, leases: Leases, outages: Outages
+    ) -> AsyncIterator[None]:
+        """Answer for *worker*, which has started, and export facts of PostgreSQL for the block."""
+        settings = self._settings
         facts_pool = await StatementPool.open(
             settings.database,
             size=FACTS_CONNECTIONS,
@@ -64,37 +88,24 @@ class WorkerMonitoring:
             report=outages.postgresql.report,
         )
         exporter = FactsExporter(facts_pool, worker.id, self._scrapes)
-        metrics.registry.register(exporter)
-        health = WorkerHealth(
+        self.metrics.registry.register(exporter)
+        self._health = WorkerHealth(
             self._lag, leases, worker, outages, heartbeat_seconds=settings.heartbeat_seconds
         )
-        server = MonitoringServer(
-            settings.worker_host,
-            settings.worker_port,
-            {
-                "/metrics": lambda: MonitoringPage(metrics.render(), CONTENT_TYPE),
-                "/health/live": partial(_answer_live, health),
-                "/health/ready": partial(_answer_ready, health),
-            },
-        )
-        self._lag.start()
-        loops = [asyncio.create_task(self._lag.run()), asyncio.create_task(exporter.run())]
-        server.start()
-        self.port = lambda: server.port
+        exporting = asyncio.create_task(exporter.run())
         try:
             yield
         finally:
-            await asyncio.to_thread(server.stop)
-            await cancel_and_wait(loops)
+            await cancel_and_wait([exporting])
             await exporter.release()
             await facts_pool.close()
 
 
-def _answer_live(health: WorkerHealth) -> MonitoringPage:
+def _answer_live(health: StartingHealth) -> MonitoringPage:
     return _page(ProbeAnswer("ok", health.why_not_live()))
 
 
-def _answer_ready(health: WorkerHealth) -> MonitoringPage:
+def _answer_ready(health: StartingHealth) -> MonitoringPage:
     return _page(ProbeAnswer("ok", health.why_not_ready(), health.degraded()))
 
 

@@ -20,6 +20,7 @@ class Relay(Struct):
     *hold_seconds* is how long a step in the middle takes. It takes *first_hold_seconds* more in the first
     attempt, and every step takes *later_hold_seconds* more in later ones.
     It saves a file *saves* times before and after that, with the same bytes in every attempt.
+    Before all that, it waits until the file *gate* exists.
     """
 
     ledger: str
@@ -30,6 +31,7 @@ class Relay(Struct):
     dies_in: str = ""
     deaths: int = 1
     saves: int = 0
+    gate: str = ""
 
 
 class Poison(Struct):
@@ -66,6 +68,18 @@ def hold_seconds(context: StepContext[Relay]) -> float:
     return params.hold_seconds + (params.first_hold_seconds if context.attempt == 1 else 0.0)
 
 
+async def pass_gate(context: StepContext[Relay]) -> None:
+    """Wait until the gate is open, if there is one."""
+    gate = context.params.gate
+    async with asyncio.timeout(3_600):
+        while gate and not is_open(gate):
+            await asyncio.sleep(0.05)
+
+
+def is_open(gate: str) -> bool:
+    return Path(gate).exists()
+
+
 async def linger(context: StepContext[Relay], seconds: float = 0.0) -> None:
     await asyncio.sleep(seconds if context.attempt == 1 else seconds + context.params.later_hold_seconds)
 
@@ -82,6 +96,7 @@ async def begin(context: StepContext[Relay]) -> str:
 async def carry(context: StepContext[Relay], number: int) -> int:
     """Safe to run again: its entry is counted."""
     enter(context, f"carry[{number}]")
+    await pass_gate(context)
     for _ in range(context.params.saves):
         await context.save_file("carried", f"number {number}".encode(), "text/plain")
     await linger(context, hold_seconds(context))

@@ -4,7 +4,7 @@ from typing import Any
 
 from headrace.adapters.metrics.loop_lag import LoopLag
 from headrace.domain.conditions import Condition, Trouble
-from headrace.workers.monitoring.health import WorkerHealth
+from headrace.workers.monitoring.health import StartingHealth, WorkerHealth
 
 AWAY = Trouble(Condition.AWAY, "refused")
 
@@ -33,6 +33,20 @@ def test_a_worker_that_works_is_live_and_ready() -> None:
 
     assert (parts.health.why_not_live(), parts.health.why_not_ready()) == ([], [])
     assert parts.health.degraded() == []
+
+
+def test_a_worker_that_starts_is_live_and_not_ready() -> None:
+    parts = Parts()
+    starting = StartingHealth(parts.lag, parts.outages)
+    in_time = (starting.why_not_live(), starting.why_not_ready())
+    parts.outages.postgresql.trouble = AWAY
+    without_postgresql = (starting.why_not_live(), starting.why_not_ready())
+    parts.now += 6.0
+
+    assert in_time == ([], ["the worker is starting"])
+    assert without_postgresql == ([], ["the worker is starting", "postgresql"])
+    assert starting.why_not_live() == ["the event loop has not run for 6 s"]
+    assert starting.degraded() == []
 
 
 def test_a_worker_whose_loop_hangs_is_neither() -> None:
