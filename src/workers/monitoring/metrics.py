@@ -12,7 +12,7 @@ from headrace.domain.facts.limits import MAX_PIPELINES
 from headrace.workers.monitor import StepOutcome
 
 _LATENCIES: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
-_DURATIONS: Final = (0.005, 0.025, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200)
+_DURATIONS: Final = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200)
 
 
 class WorkerMetrics(ProcessMetrics):
