@@ -30,7 +30,7 @@ class _Lookup(Struct, frozen=True):
     addresses: "Future[Sequence[str]]"
 
 
-class _Answer(Struct, frozen=True):
+class _NameAnswer(Struct, frozen=True):
     addresses: Sequence[str]
     given_at: float
 
@@ -51,7 +51,7 @@ class HostNames:
         self._lock = threading.Lock()
         self._hosts: set[str] = set()
         self._lookups: dict[str, _Lookup] = {}
-        self._answers: dict[str, _Answer] = {}
+        self._answers: dict[str, _NameAnswer] = {}
         self._away: set[str] = set()
 
     def keep(self, hosts: Iterable[str]) -> None:
@@ -85,13 +85,13 @@ class HostNames:
         self._away.discard(host)
         return addresses
 
-    def _stand_in(self, host: str, last: _Answer) -> Sequence[str]:
+    def _stand_in(self, host: str, last: _NameAnswer) -> Sequence[str]:
         if host not in self._away:
             self._away.add(host)
             _log.warning("name_servers_away", host=host, addresses=list(last.addresses))
         return last.addresses
 
-    def _last_answer(self, host: str) -> _Answer | None:
+    def _last_answer(self, host: str) -> _NameAnswer | None:
         answer = self._answers.get(host)
         is_old = answer is not None and answer.given_at + KEPT_SECONDS < self._clock()
         return None if is_old else answer
@@ -118,7 +118,7 @@ class HostNames:
             self._end(host)
             lookup.addresses.set_exception(socket.gaierror(socket.EAI_NONAME, f"no name of a host: {error}"))
         else:
-            self._answers[host] = _Answer(addresses, self._clock())
+            self._answers[host] = _NameAnswer(addresses, self._clock())
             self._end(host)
             lookup.addresses.set_result(addresses)
 

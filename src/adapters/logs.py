@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 import structlog
+from msgspec import Struct
 
 from headrace.adapters.log_stream import LogHandler, LogStream
 from headrace.domain.redaction import REDACTED, is_secret_name, redact, redact_values
@@ -20,17 +21,26 @@ _MIN_SECRET_CHARS: Final = 6
 _UNREDACTED_KEYS: Final = ("exc_info", "stack_info")
 _NOISY_LOGGERS: Final = ("arq", "httpx", "httpcore", "alembic", "asyncio")
 
-RUNNING_JOB: Final[ContextVar[tuple[UUID, str | None] | None]] = ContextVar("headrace_job", default=None)
-"""The job that this context works on and the request that submitted it: its log lines name both."""
-RUNNING_STEP: Final[ContextVar[tuple[str, int] | None]] = ContextVar("headrace_step", default=None)
-"""The key of the step run of that job, and the attempt."""
+
+class RunningJob(Struct, frozen=True):
+    """An attempt of a job, and the request that submitted the job."""
+
+    id: UUID
+    request_id: str | None
+    attempt: int
+
+
+RUNNING_JOB: Final[ContextVar[RunningJob | None]] = ContextVar("headrace_job", default=None)
+"""The job that this context works on: its log lines name it."""
+RUNNING_STEP: Final[ContextVar[str | None]] = ContextVar("headrace_step", default=None)
+"""The key of the step run of that job."""
 RUNNING_TRACE: Final[ContextVar[str | None]] = ContextVar("headrace_trace", default=None)
-"""The id of the trace of that attempt, if it is traced."""
+"""The id of the trace of that attempt, or of the submission, if it is traced."""
 
 _names_of_process: Final[dict[str, Any]] = {}
 
 
-def name_process(job: tuple[UUID, str | None], step: tuple[str, int], trace_id: str | None = None) -> None:
+def name_process(job: RunningJob, step: str, trace_id: str | None = None) -> None:
     """Let all log lines of this process, also those of its threads, name that job, step and trace."""
     RUNNING_JOB.set(job)
     RUNNING_STEP.set(step)
@@ -98,20 +108,22 @@ def configure_logging(
 def add_running_job(
     _logger: Any, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Add the job and the step that the present context works on, for structlog's list of processors."""
-    job, step = RUNNING_JOB.get(), RUNNING_STEP.get()
+    """Add the job, the step and the trace of the present context, for structlog's list of processors."""
+    job, trace_id = RUNNING_JOB.get(), RUNNING_TRACE.get()
     if job is None:
-        return _names_of_process | dict(event)
-    return _names(job, step, RUNNING_TRACE.get()) | dict(event)
+        names = _names_of_process if trace_id is None else _names_of_process | {"trace_id": trace_id}
+    else:
+        names = _names(job, RUNNING_STEP.get(), trace_id)
+    return names | dict(event)
 
 
-def _names(
-    job: tuple[UUID, str | None], step: tuple[str, int] | None, trace_id: str | None
-) -> dict[str, Any]:
-    names: dict[str, Any] = {"job_id": str(job[0]), "request_id": job[1]}
+def _names(job: RunningJob, step: str | None, trace_id: str | None) -> dict[str, Any]:
+    names: dict[str, Any] = {"job_id": str(job.id), "request_id": job.request_id, "attempt": job.attempt}
     if step is not None:
-        names |= {"step": step[0], "attempt": step[1]}
-    return names if trace_id is None else names | {"trace_id": trace_id}
+        names["step"] = step
+    if trace_id is not None:
+        names["trace_id"] = trace_id
+    return names
 
 
 def _redact_named_values(

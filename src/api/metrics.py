@@ -20,6 +20,7 @@ from headrace.domain.accounts.scopes import Scope
 )
 async def show_metrics(services: NamedDependency[Services]) -> Response[bytes]:
     """All series of this process in the text format of Prometheus."""
+    await services.metrics.prepare_scrape()
     # Thousands of series take milliseconds, which no request should wait for.
     body = await asyncio.to_thread(services.metrics.render)
     return Response(body, media_type=CONTENT_TYPE)

@@ -17,6 +17,7 @@ from typing import Final
 from headrace.adapters.log_files import open_log, rotate_open_log
 from headrace.adapters.private_files import make_private_folder
 from headrace.adapters.retry_pause import RetryPause
+from headrace.adapters.tasks import retrieve_exception
 from headrace.cli.process_logs import LogReader, find_refusal, notable
 from headrace.domain.errors import HeadraceError
 from headrace.workers.stop_requests import note_stop
@@ -94,6 +95,8 @@ class ManagedProcess:
     def start(self) -> None:
         """Start the process and keep it running. `task` fails with a StartRefusedError if it refuses."""
         self.task = asyncio.create_task(self._keep_running(), name=self.label)
+        # Several processes may refuse for the same reason, and only one of them is reported.
+        self.task.add_done_callback(retrieve_exception)
 
     async def _keep_running(self) -> None:
         pause = RetryPause(min_seconds=_MIN_PAUSE_SECONDS, max_seconds=_MAX_PAUSE_SECONDS)

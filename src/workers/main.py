@@ -147,7 +147,7 @@ async def open_worker(
         imported_files = ImportedFiles(supervision.imports, loaded.failures)
         fork_server = await stack.enter_async_context(running_fork_server(loaded, settings))
         # PostgreSQL is needed from here on, and may be away for long.
-        await stack.enter_async_context(serving(instruments.monitoring, pools, outages))
+        monitoring = await stack.enter_async_context(serving(instruments.monitoring, pools, outages))
         redis = await open_redis(settings.redis, stack, outages.redis.report)
         registrar = Registrar(pool, loaded.pipelines.values(), may_replace=settings.env == "local")
         loaded = await register_pipelines(
@@ -248,7 +248,7 @@ async def open_worker(
                 ),
             )
         ]
-        await stack.enter_async_context(observing(instruments.monitoring, arq_worker, leases, outages))
+        await stack.enter_async_context(observing(monitoring, arq_worker, leases))
         commit_task = asyncio.create_task(commit.run())
         _log.info("worker_ready", worker=worker.id, queues=queues, concurrency=concurrency)
         try:

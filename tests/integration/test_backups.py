@@ -49,7 +49,7 @@ from headrace.settings import Settings
 from headrace.workers.maintenance.blob_remover import BlobRemover
 from support.blobs import make_old, stored
 from support.harness import Api, new_database
-from support.patience import PATIENCE_SECONDS, until
+from support.patience import PATIENCE_SECONDS, until, until_async
 
 CONTENT = b"content " * 1000
 EVERYTHING = """
@@ -534,8 +534,14 @@ async def test_ctrl_c_in_a_backup_leaves_nothing(
     try:
         async with connection.transaction(), processes.running(settings, "backup", str(folder)) as running:
             await connection.execute("LOCK TABLE headrace.presets IN ACCESS EXCLUSIVE MODE")
-            await until(lambda: bool(files_in(folder)), lambda: running.output)
-            await until(lambda: bool(running.children()), lambda: running.output)
+
+            async def waits_for_a_lock() -> bool:
+                return bool(
+                    await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+                )
+
+            await until_async(waits_for_a_lock, lambda: running.output)
+            assert files_in(folder) != []
             tool = running.child()
             running.send(number)
             status = await running.wait()

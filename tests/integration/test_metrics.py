@@ -4,17 +4,21 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from headrace.adapters.metrics import facts_exporter
 from headrace.domain.base import METADATA
 from headrace.domain.facts.repository import TABLES
 from headrace.settings import Settings
+from headrace.workers.monitoring import pages, server
+from support.harness import serving
 from support.monitored import (
     MonitoredService,
     families_of,
     monitored_service,
+    monitored_worker,
     scrape_after_work,
     value_of,
 )
-from support.patience import until_async
+from support.patience import PATIENCE_SECONDS, until_async
 from support.users import Person, bearer, open_proxied
 
 COMMON = {
@@ -175,3 +179,30 @@ async def test_metrics_are_for_admins_and_for_keys_of_admins_with_that_scope(set
     }
     assert (jobs.status_code, of_user.status_code) == (403, 403)
     assert answers["admin"].headers["content-type"].startswith("text/plain; version=0.0.4")
+
+
+@pytest.fixture
+def patient_scrapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let first scrapes wait longer for their facts, on a slow machine."""
+    for module, name in (
+        (facts_exporter, "FIRST_SCRAPE_SECONDS"),
+        (pages, "FIRST_SCRAPE_SECONDS"),
+        (server, "_REQUEST_SECONDS"),
+    ):
+        monkeypatch.setattr(module, name, PATIENCE_SECONDS)
+
+
+@pytest.mark.usefixtures("patient_scrapes")
+async def test_the_first_scrape_of_a_new_api_has_the_facts(settings: Settings) -> None:
+    async with serving(settings) as api:
+        first = (await api.http.get("/metrics")).text
+
+    assert own_series(first) >= {"headrace_table_bytes", "headrace_postgres_connections"}
+
+
+@pytest.mark.usefixtures("patient_scrapes")
+async def test_the_first_scrape_of_a_new_worker_has_the_facts(settings: Settings) -> None:
+    async with monitored_worker(settings) as worker:
+        first = (await worker.get("/metrics")).text
+
+    assert own_series(first) >= {"headrace_table_bytes", "headrace_workers"}

@@ -26,6 +26,7 @@ async def test_the_request_id_of_a_submission_is_in_the_workers_log(
     assert started == dict(zip(ids, ["from-me-1", "from-them-2", "from-them-2"], strict=True))
     (failed,) = [line for line in lines if line["event"] == "step_failed"]
     assert (failed["job_id"], failed["request_id"]) == (job["id"], "from-me-1")
+    assert failed["attempt"] == 1
     rows = await database.fetch("SELECT id, request_id FROM jobs")
     assert {str(row["id"]): row["request_id"] for row in rows} == started
 

@@ -1,22 +1,26 @@
 """Spans of a job: its submission, its wait, its attempts, the tries of its steps, and the author's own."""
 
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+import structlog
 from msgspec import Struct
 from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from structlog.testing import capture_logs
 
 from headrace.adapters.database import StatementPool
-from headrace.adapters.logs import configure_logging
+from headrace.adapters.logs import add_running_job, configure_logging
 from headrace.adapters.tracing.otel import OtelTracing
 from headrace.adapters.tracing.tracing import TracingNotInstalledError, load_tracing
 from headrace.cli.start_checks import check_start
@@ -226,6 +230,38 @@ async def test_log_lines_of_all_kinds_of_steps_name_request_job_step_attempt_and
         (line,) = [line for line in lines if line["event"] == f"worked in {kind}"]
         assert (line["step"], line["attempt"], line["trace_id"]) == (f"in_{kind}", 1, traces[0])
         assert line["job_id"]
+
+
+@pytest.mark.parametrize("error", [None, ValueError("refused")])
+def test_log_lines_of_a_submission_name_its_trace(error: Exception | None) -> None:
+    def names() -> dict[str, Any]:
+        return dict(add_running_job(None, "info", {"event": "said"}))
+
+    headers = [(b"traceparent", CALLER.encode())]
+    with contextlib.suppress(ValueError), OtelTracing(PROVIDER).submission(headers, ["noop"]):
+        during = names()
+        if error is not None:
+            raise error
+
+    assert (during, names()) == ({"event": "said", "trace_id": CALLER_TRACE}, {"event": "said"})
+
+
+async def test_log_lines_of_a_request_that_submits_name_its_trace(
+    traced_api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitter = traced_api.app.state.services.submitter
+    submit = submitter.submit
+
+    async def log_and_submit(*arguments: Any, **options: Any) -> Any:
+        structlog.get_logger().warning("submitting")
+        return await submit(*arguments, **options)
+
+    monkeypatch.setattr(submitter, "submit", log_and_submit)
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars, add_running_job]) as lines:
+        await run(traced_api, {"traceparent": CALLER, "X-Request-Id": "from-me"})
+
+    (line,) = [line for line in lines if line["event"] == "submitting"]
+    assert (line["request_id"], line["trace_id"]) == ("from-me", CALLER_TRACE)
 
 
 async def test_the_trace_is_stored_only_where_jobs_are_traced(

@@ -4,8 +4,9 @@ import asyncio
 import http.client
 import signal
 import threading
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -14,32 +15,39 @@ from structlog.testing import capture_logs
 from faults.proxy import Mode, proxied
 from headrace.settings import Settings
 from headrace.workers import startup
+from headrace.workers.monitoring import pages
 from headrace.workers.monitoring.interface import Instruments
 from headrace.workers.monitoring.service import WorkerMonitoring
 from support.harness import working
 from support.patience import PATIENCE_SECONDS, until
 
 Answer = tuple[int, dict[str, Any]]
+Result = TypeVar("Result")
 
 
-def probe(port: int, name: str) -> Answer:
+def get(port: int, path: str) -> tuple[int, bytes]:
     """Ask a worker, and block this thread until it answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
     try:
-        connection.request("GET", f"/health/{name}")
+        connection.request("GET", path)
         response = connection.getresponse()
-        return response.status, msgspec.json.decode(response.read())
+        return response.status, response.read()
     finally:
         connection.close()
 
 
-def probe_from_thread(port: int, name: str) -> Answer:
+def from_thread(ask: Callable[[], Result]) -> Result:
     """Ask a worker that runs in the loop of this thread, which stands still meanwhile."""
-    answers: list[Answer] = []
-    thread = threading.Thread(target=lambda: answers.append(probe(port, name)))
+    answers: list[Result] = []
+    thread = threading.Thread(target=lambda: answers.append(ask()))
     thread.start()
     thread.join(PATIENCE_SECONDS)
     return answers[0]
+
+
+def probe_from_thread(port: int, name: str) -> Answer:
+    status, body = from_thread(lambda: get(port, f"/health/{name}"))
+    return status, msgspec.json.decode(body)
 
 
 async def port_of(monitoring: WorkerMonitoring) -> int:
@@ -105,6 +113,19 @@ async def test_a_worker_that_starts_without_postgresql_is_live_and_begins_when_i
     assert live == (200, {"status": "ok"})
     assert (ready[0], ready[1]["reasons"]) == (503, ["the worker is starting", "postgresql"])
     assert is_waiting
+
+
+async def test_a_worker_whose_loop_is_blocked_at_the_first_scrape_shows_its_metrics(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "FIRST_SCRAPE_SECONDS", 0.01)
+    monitoring = WorkerMonitoring(settings)
+    async with working(settings, instruments=Instruments(monitoring)):
+        port = await port_of(monitoring)
+        blocked = from_thread(lambda: get(port, "/metrics"))
+
+    assert blocked[0] == 200
+    assert b"headrace_batch_size" in blocked[1]
 
 
 async def test_a_worker_that_stops_is_not_ready_and_closes_its_port_in_the_end(settings: Settings) -> None:

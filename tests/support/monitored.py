@@ -63,7 +63,6 @@ async def monitored_service(settings: Settings) -> AsyncIterator[MonitoredServic
 async def scrape_after_work(service: MonitoredService) -> dict[str, str]:
     """Have the service succeed, retry, fail and wait; return its metrics with the facts of PostgreSQL."""
     api = service.api
-    await service.scrape()
     for pipeline, more in (
         ("noop", {}),
         ("flaky", {"params": {"fail_times": 1}}),

@@ -3,7 +3,6 @@
 import queue
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -269,16 +268,6 @@ def test_a_module_is_loaded_with_the_import_path_of_another_process(tmp_path: Pa
 
 
 OWN_PACKAGES = ("adapters", "api", "app", "cli", "domain", "headrace", "pipelines", "settings", "workers")
-
-
-@pytest.fixture
-def fresh_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Remove the modules that the test imported."""
-    before = set(sys.modules)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
 
 
 @pytest.mark.parametrize("name", OWN_PACKAGES)

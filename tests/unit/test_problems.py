@@ -55,6 +55,7 @@ NEVER_RAISED_BY_REQUESTS = {
     "SchemaAheadError",
     "SchemaBehindError",
     "SchemaError",
+    "RulePutOffError",
     "SchemaLockedError",
     "ServerError",
     "ServerUrlError",

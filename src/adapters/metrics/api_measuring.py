@@ -31,6 +31,7 @@ def measuring_loops(
     offset = ClockOffset(facts_pool, metrics.scrapes)
     metrics.registry.register(exporter)
     metrics.find_offset = lambda: offset.seconds
+    metrics.prepare_scrape = exporter.prepare_scrape
     metrics.watch_pools(in_use)
     if redis is not None:
         metrics.watch_redis(redis)

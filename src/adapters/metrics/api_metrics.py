@@ -1,7 +1,7 @@
 """The metrics of an API process."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from prometheus_client import Counter, Histogram
@@ -26,6 +26,8 @@ class ApiMetrics(ProcessMetrics):
         self._clock = clock
         self.find_offset: Callable[[], float | None] = lambda: None
         """Returns by how many seconds PostgreSQL's clock is ahead of *clock*; None while that is unknown."""
+        self.prepare_scrape: Callable[[], Awaitable[None]] = _prepare_nothing
+        """Waits a moment for what the first scrape needs."""
         self._requests = Counter(
             "headrace_http_requests_total",
             "HTTP requests by method, route and status.",
@@ -74,3 +76,7 @@ class ApiMetrics(ProcessMetrics):
     def on_repair(self) -> None:
         """Record that a gap was filled."""
         self._stream_repairs.inc()
+
+
+async def _prepare_nothing() -> None:
+    """Return at once: nothing is measured yet."""

@@ -1,5 +1,6 @@
 """Exports the facts of PostgreSQL from one of all processes, while somebody scrapes it."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,8 @@ _log = structlog.get_logger(__name__)
 
 FACTS_SECONDS: Final = 3.0
 """How long a statement that counts may take. Each reads a bounded number of rows."""
+FIRST_SCRAPE_SECONDS: Final = 3.0
+"""How long the first scrape of a process waits for the facts. Prometheus waits 10 s for a scrape."""
 LEASE: Final = timedelta(seconds=15)
 _TICK_SECONDS: Final = 5.0
 _PERIOD_SECONDS: Final = 15.0
@@ -54,10 +57,51 @@ class FactsExporter(Collector):
         self._collected_at = float("-inf")
         self._newest: DatabaseFacts | None = None
         self._has_failed = False
+        self._is_wanted = asyncio.Event()
+        self._has_ticked = asyncio.Event()
+        self._has_ticked.set()
 
     async def run(self) -> None:
         """Take part in the election and count, until cancelled."""
-        await run_every(_TICK_SECONDS, self.tick, jitter=0.1, failed_event="facts_not_exported")
+        await run_every(
+            _TICK_SECONDS,
+            self._tick_for_scrapes,
+            jitter=0.1,
+            waits_first=False,
+            failed_event="facts_not_exported",
+            sleep=self._sleep,
+        )
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether `prepare_scrape` has nothing to wait for. Other threads may ask."""
+        return self._scrapes.are_recent and self._has_ticked.is_set()
+
+    async def prepare_scrape(self) -> None:
+        """Have `run` tick before the first scrape in a while, so that it has the facts already.
+
+        After 3 s the scrape goes on without them.
+        """
+        if not self._scrapes.are_recent:
+            self._scrapes.note()
+            self._has_ticked.clear()
+            self._is_wanted.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_SCRAPE_SECONDS):
+                await self._has_ticked.wait()
+
+    async def _tick_for_scrapes(self) -> int:
+        try:
+            return await self.tick()
+        finally:
+            self._has_ticked.set()
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait for the next tick, which `prepare_scrape` may bring forward."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._is_wanted.wait()
+        self._is_wanted.clear()
 
     async def tick(self) -> int:
         """Take or renew the lease, and count if it is time; return 1 if it was."""

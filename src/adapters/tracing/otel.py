@@ -60,6 +60,7 @@ class OtelTracing:
                 set_status_on_exception=False,
             ) as span,
             _failing(span),
+            _named_in_logs(span),
         ):
             yield self.current_traceparent()
 
@@ -87,7 +88,7 @@ class OtelTracing:
         queued.end(now)
         # The task of the attempt has a context of its own, which ends with it.
         otel_context.attach(current)
-        RUNNING_TRACE.set(format_trace_id(span.get_span_context().trace_id))
+        RUNNING_TRACE.set(_trace_id(span))
         return OtelAttempt(span)
 
     @contextmanager
@@ -141,6 +142,20 @@ def _failing(span: Span) -> Iterator[None]:
     except Exception as error:
         span.set_status(Status(StatusCode.ERROR, type(error).__name__))
         raise
+
+
+@contextmanager
+def _named_in_logs(span: Span) -> Iterator[None]:
+    """Have the log lines of the block name the trace of *span*."""
+    token = RUNNING_TRACE.set(_trace_id(span))
+    try:
+        yield
+    finally:
+        RUNNING_TRACE.reset(token)
+
+
+def _trace_id(span: Span) -> str:
+    return format_trace_id(span.get_span_context().trace_id)
 
 
 def _extract(traceparent: str) -> Context:

@@ -93,7 +93,7 @@ class LoopExecutor:
     async def _run(self) -> str:
         """Call the step and encode its output; large JSON is read and written in a thread."""
         node = self._node
-        RUNNING_STEP.set((self._context.key, self._context.attempt))
+        RUNNING_STEP.set(self._context.key)
         CURRENT_LOG.set(self._log)
         with contained, self._log:
             if self._item is None:
@@ -181,7 +181,7 @@ class ThreadExecutor:
 
     def _call(self) -> str:
         """Call the step and encode its output, which may be large, in its thread."""
-        RUNNING_STEP.set((self._inner.key, self._inner.attempt))
+        RUNNING_STEP.set(self._inner.key)
         CURRENT_LOG.set(self._log)
         with self._log:
             items = () if self._item is None else (self._node.decode_item(self._item),)

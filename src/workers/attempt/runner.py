@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from headrace.adapters.logs import RUNNING_JOB
+from headrace.adapters.logs import RUNNING_JOB, RunningJob
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.encoding import encode_event
 from headrace.domain.events.types import JobError, LogWritten, Progress
@@ -92,7 +92,7 @@ class Attempt:
 
     async def run(self) -> None:
         """Run the attempt, in a task of its own; only abandoned threads may still run when this returns."""
-        RUNNING_JOB.set((self.claim.job_id, self.claim.request_id))
+        RUNNING_JOB.set(RunningJob(self.claim.job_id, self.claim.request_id, self.claim.attempt))
         tracing = self._resources.tracing
         span = None if tracing is None else tracing.start_attempt(self.claim)
         job_log = self._resources.job_log

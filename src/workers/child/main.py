@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import msgspec
 
 from headrace.adapters.log_stream import bounded_stderr
-from headrace.adapters.logs import configure_logging, name_process
+from headrace.adapters.logs import RunningJob, configure_logging, name_process
 from headrace.adapters.tracing.tracing import continue_trace
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from headrace.domain.pipelines.definition import Pipeline, StepHandle
@@ -199,7 +199,7 @@ def serve(connection: socket.socket, *, logs_are_configured: bool) -> None:
     prefer_oom_kill()
     if not logs_are_configured:
         configure_logging(run.log_level, as_json=run.logs_json, secrets=run.secrets, stream=bounded_stderr())
-    name_process((run.job_id, run.request_id), (run.key, run.attempt), _trace_id(run))
+    name_process(RunningJob(run.job_id, run.request_id, run.attempt), run.key, _trace_id(run))
     tracing = None if run.traceparent is None else continue_trace(run.traceparent)
     link = Link(connection)
     threading.Thread(target=link.receive, name="headrace-link", daemon=True).start()

@@ -23,12 +23,16 @@ class Monitoring(Protocol):
     def metrics(self) -> Monitor:
         """The receiver of the worker's reports."""
 
-    def serving(self, pools: WorkerPools, outages: Outages) -> AbstractAsyncContextManager[None]:
+    def serving(
+        self, pools: WorkerPools, outages: Outages
+    ) -> AbstractAsyncContextManager["StartedMonitoring"]:
         """Serve for the block. Until `observing` begins, the worker starts: it is live, and not ready."""
 
-    def observing(
-        self, worker: HeadraceWorker, leases: Leases, outages: Outages
-    ) -> AbstractAsyncContextManager[None]:
+
+class StartedMonitoring(Protocol):
+    """Metrics and probes that are served already."""
+
+    def observing(self, worker: HeadraceWorker, leases: Leases) -> AbstractAsyncContextManager[None]:
         """Answer for *worker*, which has started, and export facts of PostgreSQL for the block."""
 
 
@@ -48,13 +52,13 @@ NO_INSTRUMENTS: Final = Instruments()
 
 def serving(
     monitoring: Monitoring | None, pools: WorkerPools, outages: Outages
-) -> AbstractAsyncContextManager[None]:
+) -> AbstractAsyncContextManager[StartedMonitoring | None]:
     """Serve *monitoring* for the block, if the worker has one."""
     return nullcontext() if monitoring is None else monitoring.serving(pools, outages)
 
 
 def observing(
-    monitoring: Monitoring | None, worker: HeadraceWorker, leases: Leases, outages: Outages
+    started: StartedMonitoring | None, worker: HeadraceWorker, leases: Leases
 ) -> AbstractAsyncContextManager[None]:
-    """Have *monitoring* answer for *worker* for the block, if the worker has one."""
-    return nullcontext() if monitoring is None else monitoring.observing(worker, leases, outages)
+    """Have the monitoring answer for *worker* for the block, if the worker has one."""
+    return nullcontext() if started is None else started.observing(worker, leases)

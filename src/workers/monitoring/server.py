@@ -9,7 +9,7 @@ import contextlib
 import errno
 import ipaddress
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -39,7 +39,7 @@ class MonitoringPage(Struct, frozen=True):
     status: HTTPStatus = HTTPStatus.OK
 
 
-Pages = Mapping[str, Callable[[], MonitoringPage]]
+Pages = Mapping[str, Callable[[], Awaitable[MonitoringPage]]]
 
 
 class MonitoringServer:
@@ -49,7 +49,7 @@ class MonitoringServer:
     """
 
     def __init__(self, host: str, port: int, pages: Pages, *, retry_seconds: float = 5.0) -> None:
-        """*port* 0 is any free one."""
+        """*port* 0 is any free one. *pages* are awaited in the loop of the server's thread."""
         self._address = (host, port)
         self._pages = pages
         self._retry_seconds = retry_seconds
@@ -115,12 +115,12 @@ class MonitoringServer:
                 # A client that goes away, or sends too much or too slowly, gets no answer.
                 with contextlib.suppress(*_CLIENT_ERRORS):
                     async with asyncio.timeout(_REQUEST_SECONDS):
-                        writer.write(self._respond(await reader.readuntil(b"\r\n\r\n")))
+                        writer.write(await self._respond(await reader.readuntil(b"\r\n\r\n")))
                         await writer.drain()
         finally:
             writer.close()
 
-    def _respond(self, head: bytes) -> bytes:
+    async def _respond(self, head: bytes) -> bytes:
         """Return the response to a request with that head."""
         lines = head.decode("latin-1").split("\r\n")
         method, _, rest = lines[0].partition(" ")
@@ -131,7 +131,7 @@ class MonitoringServer:
         elif self._is_private and not _is_local_name(_host_of(lines)):
             page = _plain(HTTPStatus.FORBIDDEN, "only localhost and addresses are answered")
         elif path in self._pages:
-            page = self._pages[path]()
+            page = await self._pages[path]()
         status = page.status
         return (
             f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {page.content_type}\r\n"

@@ -62,11 +62,11 @@ def _short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reloading, "_POLL_SECONDS", 0.01)
 
 
+@pytest.mark.usefixtures("fresh_imports")
 def test_a_worker_lists_the_files_of_its_users(
     tmp_path: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
     package = tmp_path / "acme_jobs"
     package.mkdir()
     (package / "__init__.py").touch()

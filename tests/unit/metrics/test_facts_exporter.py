@@ -1,13 +1,16 @@
 """The exporter counts every 15 s while it holds the lease and is scraped; its facts end with the lease."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from headrace.adapters.metrics import facts_exporter
 from headrace.adapters.metrics.facts_exporter import FactsExporter
 from headrace.adapters.metrics.scrapes import Scrapes
+from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.database import DatabaseAwayError, TimeLimitError
 from headrace.domain.facts.models import DatabaseFacts
 
@@ -156,3 +159,43 @@ async def test_each_fact_is_a_series_and_nothing_is_exported_without_the_lease()
         "headrace_postgres_connections 7.0",
         "headrace_postgres_max_connections 100.0",
     ]
+
+
+async def test_the_first_scrape_waits_for_the_count_and_the_next_one_does_not() -> None:
+    world = World()
+    running = asyncio.create_task(world.exporter.run())
+    before = world.exporter.is_prepared
+    await asyncio.sleep(0)  # it has found no scrape, and sleeps
+
+    await asyncio.gather(world.exporter.prepare_scrape(), world.exporter.prepare_scrape())
+    first = world.exporter.facts()
+    await world.exporter.prepare_scrape()
+    await cancel_and_wait([running])
+
+    assert (before, world.exporter.is_prepared, world.counts) == (False, True, 1)
+    assert first == FACTS
+
+
+@pytest.mark.parametrize("error", [DatabaseAwayError("refused"), ValueError("a bug")])
+async def test_a_first_scrape_goes_on_if_the_election_fails(error: Exception) -> None:
+    world = World()
+
+    async def fail() -> bool:
+        raise error
+
+    world.acquire = fail  # type: ignore[method-assign]
+    running = asyncio.create_task(world.exporter.run())
+
+    await world.exporter.prepare_scrape()
+    await cancel_and_wait([running])
+
+    assert world.exporter.facts() is None
+
+
+async def test_a_first_scrape_does_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts_exporter, "FIRST_SCRAPE_SECONDS", 0.01)
+    world = World()
+
+    await world.exporter.prepare_scrape()  # nobody ticks
+
+    assert not world.exporter.is_prepared

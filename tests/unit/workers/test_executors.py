@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from headrace.adapters.logs import RUNNING_JOB, add_running_job
+from headrace.adapters.logs import RUNNING_JOB, RunningJob, add_running_job
 from headrace.domain.json_limits import MAX_LOOP_CHARS
 from headrace.domain.pipelines.definition import Pipeline, Step, step
 from headrace.workers.attempt import executors
@@ -116,7 +116,7 @@ def says_in_thread(context: Any) -> list[dict[str, Any]]:
 async def test_log_lines_of_a_step_name_its_job_its_key_and_its_attempt(
     scene: Scene, plain: Step[..., Any]
 ) -> None:
-    token = RUNNING_JOB.set((UUID(int=1), "from-me"))
+    token = RUNNING_JOB.set(RunningJob(UUID(int=1), "from-me", 1))
     try:
         lines = msgspec.json.decode(await scene.run(plain))
     finally:

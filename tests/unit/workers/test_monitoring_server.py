@@ -15,10 +15,16 @@ import pytest
 from headrace.workers.monitoring.server import MonitoringPage, MonitoringServer
 from support.patience import PATIENCE_SECONDS
 
-PAGES = {
-    "/metrics": lambda: MonitoringPage(b"some_total 1\n", "text/plain"),
-    "/health/live": lambda: MonitoringPage(b"{}", "application/json", HTTPStatus.SERVICE_UNAVAILABLE),
-}
+
+async def show_metrics() -> MonitoringPage:
+    return MonitoringPage(b"some_total 1\n", "text/plain")
+
+
+async def answer_live() -> MonitoringPage:
+    return MonitoringPage(b"{}", "application/json", HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+PAGES = {"/metrics": show_metrics, "/health/live": answer_live}
 
 
 def wait_for_port(server: MonitoringServer) -> int:
