@@ -53,7 +53,7 @@ async def _fetch_few(session: Session, candidates: Select[Any]) -> Sequence[UUID
 async def _have_few_ended(session: Session, filters: JobFilter) -> bool:
     """Whether few jobs have ended in the states of the filter: counted in the index, without the table."""
     states = _states(filters) & FINAL_STATES
-    ended = _union(_ended(state, filters.pipeline, Job.finished_at) for state in states)
+    ended = _union(_ended(state, filters.pipeline, Job.finished_at) for state in sorted(states))
     rows = ended.limit(MAX_RARE + 1).subquery()
     count = (await session.execute(select(func.count()).select_from(rows))).scalar_one()
     return bool(count <= MAX_RARE)
@@ -84,7 +84,7 @@ def _union(parts: Iterable[Select[Any]]) -> Select[Any]:
 def _in_states(filters: JobFilter) -> Iterator[Select[Any]]:
     """Yield selects of the ids of all jobs in the states of the filter."""
     states = _states(filters)
-    for state in states:
+    for state in sorted(states):
         for condition in _UNFINISHED.get(state, ()):
             yield select(Job.id).where(condition).limit(MAX_RARE + 1)
         if state.is_final:

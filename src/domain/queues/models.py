@@ -24,8 +24,8 @@ class ScalingNumbers(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What an autoscaler needs to know about a queue, over the jobs of all users.
 
     *value* is *wanted_workers*, under the name that autoscalers expect. *due_soon*: jobs that become due
-    within the next minute. *gated*: due jobs that no worker may start. *due_is_estimate*: more jobs are due
-    than 100 workers run at once, so *due* is PostgreSQL's estimate.
+    within the next minute. *gated*: due jobs that no worker may start. *due_is_estimate*: too many jobs
+    are due to count them, so *due* is PostgreSQL's estimate.
     """
 
     value: int

@@ -142,7 +142,7 @@ SELECT queue AS name, count(*)::int AS running FROM (
 """
 
 ESTIMATE: Final = f"EXPLAIN (FORMAT JSON) SELECT 1 FROM jobs WHERE {MAY_BE_CLAIMED_SQL} AND queue = $1"  # noqa: S608
-# The planner knows the times of all jobs, not those of queued ones, but no other job is due in the future.
+# The planner knows the times of all jobs, not those of queued ones; but hardly any other job has one ahead.
 ESTIMATE_OF_DELAYED: Final = f"""
 EXPLAIN (FORMAT JSON) SELECT 1 FROM jobs WHERE queue = $1 AND run_at > {_NOW}
 """  # noqa: S608  (fragments of this code base)

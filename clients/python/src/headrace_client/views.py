@@ -255,7 +255,7 @@ class Queue(Struct, frozen=True, kw_only=True):
 class Scaling(Struct, frozen=True, kw_only=True):
     """How many workers a queue needs. *gated*: due jobs that no worker may start.
 
-    *due_is_estimate*: so many jobs are due that PostgreSQL's estimate stands for their number.
+    *due_is_estimate*: too many jobs are due to count them, so *due* is PostgreSQL's estimate.
     """
 
     value: int
