@@ -12,7 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from headrace.api.health import HealthController
 from headrace.settings import explain_unknown_variables, read_settings
-from headrace.workers.monitoring import service as monitoring
+from headrace.workers.monitoring import pages as monitoring
 from support.k8s import (
     DEPLOYMENTS,
     FOLDER,
