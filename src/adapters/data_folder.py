@@ -16,7 +16,8 @@ class FolderUnusableError(HeadraceError):
 
     def __init__(self, folder: Path, error: StoreError) -> None:
         super().__init__(
-            f"HEADRACE_DATA_DIR: {folder}: {error}: let the user of this process write there, or make room"
+            f"HEADRACE_DATA_DIR: {folder}: {error}: let the user of this process write there, make room, or"
+            " name another folder"
         )
 
 

@@ -12,14 +12,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import DBAPIError
 
+from headrace.adapters.database_errors import translate_database_error
 from headrace.adapters.engine import create_engine
 from headrace.adapters.installed_schema import DEFAULT_SCHEMA
 from headrace.adapters.online_changes import NewIndex
 from headrace.adapters.postgres_connector import PostgresConnector
 from headrace.adapters.postgres_url import PostgresAddress, as_postgres_address
 from headrace.adapters.revisions import MIGRATIONS
-from headrace.adapters.sqlstates import judge, misconfiguration
-from headrace.domain.database import DatabaseAwayError, DatabaseMisconfiguredError
+from headrace.domain.database import DatabaseAwayError
 from headrace.domain.errors import HeadraceError
 
 _log = structlog.get_logger(__name__)
@@ -27,7 +27,6 @@ _log = structlog.get_logger(__name__)
 
 # A lock that was not granted in time, and a deadlock: PostgreSQL ends one of the sessions.
 _LOCKED: Final = ("55P03", "40P01")
-_NEEDED_RIGHT: Final = "the role that migrates needs CREATE on the schema, and owns the tables"
 _MAX_TRIES: Final = 20
 _SESSION: Final = {
     "application_name": "headrace",
@@ -144,21 +143,26 @@ def upgrade(address: PostgresAddress | str, revision: str = "head") -> None:
     Raises:
         DatabaseAwayError: PostgreSQL cannot be reached.
         DatabaseMisconfiguredError: the login or a right is missing.
+        DatabaseRefusingError: it is read-only, or its disk is full.
         SchemaLockedError, IndexNotBuiltError, MigrationRunsError: other sessions are in the way.
     """
     try:
         AlembicCommands(address).upgrade(revision)
     except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
         raise DatabaseAwayError(str(error) or type(error).__name__) from error
-    except (DBAPIError, asyncpg.PostgresError) as error:
-        refusal, sqlstate = _refusal(error)
-        if judge(sqlstate) != "misconfigured":
+    except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        refusal, _ = _refusal(error)
+        translated = None if refusal is None else translate_database_error(refusal)
+        if translated is None:
             raise
-        raise DatabaseMisconfiguredError(f"{refusal}; {_NEEDED_RIGHT}", misconfiguration(sqlstate)) from error
+        raise translated from error
 
 
-def _refusal(error: DBAPIError | asyncpg.PostgresError) -> tuple[BaseException | None, str | None]:
-    """Return PostgreSQL's refusal, and its SQLSTATE."""
+_Refusal = asyncpg.PostgresError | asyncpg.InterfaceError
+
+
+def _refusal(error: DBAPIError | _Refusal) -> tuple[BaseException | None, str | None]:
+    """Return the driver's error, and its SQLSTATE."""
     refusal = getattr(error.orig, "__cause__", None) if isinstance(error, DBAPIError) else error
     return refusal, getattr(refusal, "sqlstate", None)
 

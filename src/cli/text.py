@@ -3,8 +3,11 @@
 import re
 from typing import Final
 
-# Control characters end lines and drive terminals; those of right-to-left text reorder their neighbours.
-_UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u2028-\u202e\u2066-\u2069]")
+# Control characters end lines and drive terminals, those of right-to-left text reorder their neighbours, and
+# others cannot be seen. Those that join letters and emojis are left.
+_UNSAFE: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\U000e0000-\U000e007f]"
+)
 
 
 def one_line(text: str) -> str:

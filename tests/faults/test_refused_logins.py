@@ -61,9 +61,8 @@ async def test_a_wrong_password_ends_the_first_start_with_one_line(
         assert await refused.wait() == REFUSED
 
     [*_, last] = refused.output.splitlines()
-    assert last.endswith(
-        f'HEADRACE_DATABASE_URL is refused: password authentication failed for user "{role}"'
-    )
+    refusal = f'HEADRACE_DATABASE_URL is refused: password authentication failed for user "{role}"'
+    assert last.endswith(f"{refusal}; correct it there, or in the file of HEADRACE_DATABASE_PASSWORD_FILE")
 
 
 async def test_doctor_names_what_is_wrong_with_each_server(

@@ -165,7 +165,7 @@ def start_worker(*, is_restart: bool = False) -> None:
 # What is wrong, the line of a start, and that of `doctor` if it is another one.
 OF_EVERY_START: Final = [
     (wrong_url, "HEADRACE_DATABASE_URL: expected a URL that starts with postgresql://", None),
-    (wrong_password, "HEADRACE_DATABASE_URL is refused: password authentication failed", "is refused"),
+    (wrong_password, "password authentication failed .*; correct it there, or in the file", "is refused"),
     (old_schema, "older than this release needs; run: headrace migrate", None),
     (newer_schema, "too new for this release .*; install headrace 9.9 or later", None),
     (missing_tracing, r"HEADRACE_TRACES=otlp needs OpenTelemetry: pip install", None),

@@ -14,6 +14,7 @@ from headrace.adapters.migrations import AlembicCommands, upgrade
 from headrace.adapters.revisions import MIGRATIONS, newest_revision
 from headrace.cli.migrate import describe_revisions
 from headrace.domain.base import METADATA
+from headrace.domain.database import DatabaseAwayError, DatabaseFullError, DatabaseReadOnlyError
 from support.patience import PATIENCE_SECONDS
 
 FILL = """
@@ -64,22 +65,26 @@ async def test_migrations_run_down_and_up_again(
     assert set(METADATA.tables) <= await tables(database)
 
 
-async def test_a_failed_migration_is_rolled_back(
-    database_url: str, database: StatementPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "migrations"
+def add_migration(folder: Path, monkeypatch: pytest.MonkeyPatch, *statements: str) -> None:
+    """Let one more migration with *statements* follow the newest, in a copy of the migrations."""
     (folder / "versions").mkdir(parents=True)
     for name in ("env.py", "alembic.ini", "script.py.mako"):
         (folder / name).write_text((MIGRATIONS / name).read_text())
     for version in (MIGRATIONS / "versions").glob("*.py"):
         (folder / "versions" / version.name).write_text(version.read_text())
+    calls = "".join(f"    op.execute({statement!r})\n" for statement in statements)
     (folder / "versions" / "9999_bad.py").write_text(
         f"revision, down_revision, branch_labels, depends_on = '9999', {newest_revision()!r}, None, None\n"
-        "from alembic import op\n"
-        "def upgrade():\n    op.execute('CREATE TABLE half_done (id int)')\n    op.execute('SELECT 1 / 0')\n"
-        "def downgrade():\n    pass\n"
+        f"from alembic import op\ndef upgrade():\n{calls}def downgrade():\n    pass\n"
     )
     monkeypatch.setattr(adapter, "MIGRATIONS", folder)
+
+
+async def test_a_failed_migration_is_rolled_back(
+    database_url: str, database: StatementPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = "CREATE TABLE half_done (id int)"
+    add_migration(tmp_path / "migrations", monkeypatch, create, "SELECT 1 / 0")
 
     with pytest.raises(Exception, match="division by zero"):
         run_in_thread(AlembicCommands(database_url).upgrade)
@@ -87,6 +92,28 @@ async def test_a_failed_migration_is_rolled_back(
     assert "half_done" not in await tables(database)
     revision = await database.fetch("SELECT version_num FROM alembic_version")
     assert revision[0]["version_num"] != "9999"
+
+
+@pytest.mark.parametrize(
+    ("statements", "error"),
+    [
+        (["SELECT pg_terminate_backend(pg_backend_pid())"], DatabaseAwayError),
+        (["SET TRANSACTION READ ONLY", "CREATE TABLE half_done (id int)"], DatabaseReadOnlyError),
+        (["DO $$ BEGIN RAISE disk_full; END $$"], DatabaseFullError),
+    ],
+    ids=["session ended", "read-only", "disk full"],
+)
+def test_a_migration_that_the_server_ends_says_what_is_wrong_with_it(
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    statements: list[str],
+    error: type[Exception],
+) -> None:
+    add_migration(tmp_path / "migrations", monkeypatch, *statements)
+
+    with pytest.raises(error):
+        run_in_thread(upgrade, database_url)
 
 
 def test_the_history_marks_the_current_revision(database_url: str) -> None:

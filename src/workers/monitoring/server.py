@@ -56,6 +56,8 @@ class MonitoringServer:
         # A stranger's page can use a name of its own for this machine, so on loopback names are refused.
         self._is_private = _is_loopback(host)
         self._connections: set[asyncio.Task[None]] = set()
+        # Those whose request is not complete, the oldest first.
+        self._reading: dict[asyncio.Task[None], None] = {}
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="headrace-monitoring", daemon=True)
@@ -107,18 +109,35 @@ class MonitoringServer:
         return None
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if (task := asyncio.current_task()) is not None:
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
+        if (task := asyncio.current_task()) is None:
+            raise RuntimeError("a connection is served in a task")
+        self._connections.add(task)
+        task.add_done_callback(self._forget)
         try:
-            if len(self._connections) <= _MAX_CONNECTIONS:
+            if len(self._connections) <= _MAX_CONNECTIONS or self._end_oldest_reader():
                 # A client that goes away, or sends too much or too slowly, gets no answer.
                 with contextlib.suppress(*_CLIENT_ERRORS):
                     async with asyncio.timeout(_REQUEST_SECONDS):
-                        writer.write(await self._respond(await reader.readuntil(b"\r\n\r\n")))
+                        self._reading[task] = None
+                        head = await reader.readuntil(b"\r\n\r\n")
+                        self._reading.pop(task, None)
+                        writer.write(await self._respond(head))
                         await writer.drain()
         finally:
             writer.close()
+
+    def _end_oldest_reader(self) -> bool:
+        """Make room for a connection: end the oldest one whose request is not complete, if there is one."""
+        oldest = next(iter(self._reading), None)
+        if oldest is None:
+            return False
+        del self._reading[oldest]
+        oldest.cancel()
+        return True
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._connections.discard(task)
+        self._reading.pop(task, None)
 
     async def _respond(self, head: bytes) -> bytes:
         """Return the response to a request with that head."""

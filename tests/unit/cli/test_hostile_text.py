@@ -18,8 +18,8 @@ from headrace.cli.tables import error_text, files_table, pipelines_table, short,
 from headrace.cli.text import one_line, safe_lines
 from headrace.cli.up_screen import UpScreen
 
-HOSTILE: Final = "a\nb\r\x1b[2J\x1b]0;title\x07\x9b31m\x85\u2028\u202e\tz\n"
-ESCAPED: Final = r"a\nb\r\x1b[2J\x1b]0;title\x07\x9b31m\x85\u2028\u202e z"
+HOSTILE: Final = "a\nb\r\x1b[2J\x1b]0;title\x07\x9b31m\x85\u2028\u202e\u200f\ufeff\tz\n"
+ESCAPED: Final = r"a\nb\r\x1b[2J\x1b]0;title\x07\x9b31m\x85\u2028\u202e\u200f\ufeff z"
 JOB: Final = "01a1fcda-1222-71e3-b3dd-702451ba443d"
 AT: Final = "2030-01-01T12:00:00+00:00"
 NOW: Final = datetime(2030, 1, 1, 12, tzinfo=UTC)

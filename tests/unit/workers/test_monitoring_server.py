@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 import pytest
 
-from headrace.workers.monitoring.server import MonitoringPage, MonitoringServer
+from headrace.workers.monitoring.server import MonitoringPage, MonitoringServer, Pages
 from support.patience import PATIENCE_SECONDS
 
 
@@ -24,7 +24,7 @@ async def answer_live() -> MonitoringPage:
     return MonitoringPage(b"{}", "application/json", HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-PAGES = {"/metrics": show_metrics, "/health/live": answer_live}
+PAGES: Pages = {"/metrics": show_metrics, "/health/live": answer_live}
 
 
 def wait_for_port(server: MonitoringServer) -> int:
@@ -36,8 +36,8 @@ def wait_for_port(server: MonitoringServer) -> int:
 
 
 @contextmanager
-def served(host: str = "127.0.0.1") -> Iterator[int]:
-    server = MonitoringServer(host, 0, PAGES)
+def served(host: str = "127.0.0.1", pages: Pages = PAGES) -> Iterator[int]:
+    server = MonitoringServer(host, 0, pages)
     server.start()
     try:
         yield wait_for_port(server)
@@ -106,15 +106,49 @@ def test_nonsense_is_refused(raw: bytes) -> None:
         assert send(port, raw)[:12] in (b"HTTP/1.1 404", b"HTTP/1.1 405")
 
 
-def test_connections_are_bounded_and_free_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.workers.monitoring.server._REQUEST_SECONDS", PATIENCE_SECONDS)
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_probe_takes_the_place_of_the_oldest_connection_that_asks_for_nothing() -> None:
     with served() as port:
-        idle = [socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) for _ in range(32)]
-        # The accept order is that of the connections, so this one is beyond the limit.
-        refused = send(port, b"GET /metrics HTTP/1.0\r\n\r\n")
+        idle = [socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) for _ in range(100)]
+        for client in idle:
+            client.sendall(b"GET /met")
+
+        status, _ = get(port, "/health/live")
+
+        assert status == HTTPStatus.SERVICE_UNAVAILABLE
+        with contextlib.suppress(ConnectionResetError):
+            assert idle[0].recv(1) == b""
         for client in idle:
             client.close()
+
+
+@pytest.mark.usefixtures("patient")
+def test_requests_are_bounded_and_free_again() -> None:
+    begun: list[None] = []
+    is_over = threading.Event()
+
+    async def answer_late() -> MonitoringPage:
+        begun.append(None)
+        while not is_over.is_set():
+            await asyncio.sleep(0.01)
+        return await show_metrics()
+
+    with served(pages={"/metrics": answer_late}) as port:
+        busy = [socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) for _ in range(32)]
+        for client in busy:
+            client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
         deadline = time.monotonic() + PATIENCE_SECONDS
+        while len(begun) < len(busy):
+            assert time.monotonic() < deadline
+        refused = send(port, b"GET /metrics HTTP/1.0\r\n\r\n")
+        is_over.set()
+        for client in busy:
+            client.close()
         while (answer := send(port, b"GET /metrics HTTP/1.0\r\n\r\n")) == b"":
             assert time.monotonic() < deadline
 
