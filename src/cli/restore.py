@@ -2,7 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -10,11 +9,14 @@ from msgspec import Struct
 
 from headrace.adapters.backup.archive import (
     DUMP,
+    FILES,
     FORMAT,
     MANIFEST,
+    Manifest,
+)
+from headrace.adapters.backup.archive_reader import (
     ArchiveDamagedError,
     ArchiveReader,
-    Manifest,
     Member,
     opened_archive,
 )
@@ -26,8 +28,6 @@ from headrace.cli.database_refusals import translate_refusals
 from headrace.cli.operated_database import operated_database
 from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings
-
-_FILES: Final = "files/"
 
 
 class NewerArchiveError(HeadraceError):
@@ -86,6 +86,9 @@ def _check(archive: ArchiveReader) -> Manifest:
     manifest = archive.verify()
     if manifest.format > FORMAT or manifest.revision not in known_revisions():
         raise NewerArchiveError(manifest)
+    for member in archive.members():
+        if member.name.startswith(FILES):
+            _parse_blob_name(archive, member)
     return manifest
 
 
@@ -103,7 +106,7 @@ async def _restore(
         for member in archive.members():
             if member.name == DUMP:
                 dump = member
-            elif member.name.startswith(_FILES):
+            elif member.name.startswith(FILES):
                 file_id, key = _parse_blob_name(archive, member)
                 blobs.put_back(file_id, key, archive.chunks(member))
             elif member.name == MANIFEST:

@@ -14,12 +14,8 @@ import msgspec
 import pytest
 
 from faults import processes
-from headrace.adapters.backup.archive import (
-    ArchiveDamagedError,
-    ArchiveExistsError,
-    ArchiveNotWrittenError,
-    opened_archive,
-)
+from headrace.adapters.backup.archive import ArchiveExistsError, ArchiveNotWrittenError
+from headrace.adapters.backup.archive_reader import ArchiveDamagedError, opened_archive
 from headrace.adapters.backup.restoring import DatabaseNotEmptyError, ServiceRunsError
 from headrace.adapters.backup.snapshot import (
     SESSION,

@@ -1,7 +1,7 @@
-"""Writes and reads the archive of a backup: a tar file that ends with the digests of everything before.
+"""Writes the archive of a backup: a tar file that ends with the digests of everything before.
 
-It can be read by hand: `tar -xf ARCHIVE`, `sha256sum -c SHA256SUMS`, `pg_restore database.dump`. Neither side
-holds more than a chunk of it in memory, however many files it has.
+It can be read by hand: `tar -xf ARCHIVE`, `sha256sum -c SHA256SUMS`, `pg_restore database.dump`. No more
+than a chunk of it is held in memory, however many files it has.
 """
 
 import hashlib
@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Annotated, BinaryIO, Final
 from uuid import uuid4
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from headrace.adapters.durable_folders import sync_folder
 from headrace.adapters.private_files import open_private
@@ -26,12 +26,16 @@ from headrace.domain.errors import HeadraceError
 DUMP: Final = "database.dump"
 MANIFEST: Final = "manifest.json"
 SUMS: Final = "SHA256SUMS"
+FILES: Final = "files/"
 CHUNK_BYTES: Final = 1024 * 1024
+BLOCK_BYTES: Final = tarfile.BLOCKSIZE
 FORMAT: Final = 1
 
-_BLOCK_BYTES: Final = tarfile.BLOCKSIZE
-_MAX_MANIFEST_BYTES: Final = 1024 * 1024
 _FILE_MODE: Final = 0o600
+
+Count = Annotated[int, Meta(ge=0)]
+Schema = Annotated[str, Meta(pattern=r"\A[^\x00]{1,63}\Z")]
+MajorVersion = Annotated[str, Meta(pattern=r"\A[1-9][0-9]{0,3}\Z")]
 
 
 class ArchiveExistsError(HeadraceError):
@@ -48,36 +52,26 @@ class ArchiveNotWrittenError(HeadraceError):
         super().__init__(f"cannot write the backup {path}: {(error.strerror or str(error)).lower()}")
 
 
-class ArchiveDamagedError(HeadraceError):
-    """The file is no archive of a backup, or not all of it is as it was written."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path} is not a whole backup: {reason}; use another one")
-
-
 class Manifest(Struct, frozen=True, kw_only=True):
     """What an archive holds, and what made it. *missing_files* had lost their bytes before the backup."""
 
-    format: int
-    created_at: datetime
+    format: Annotated[int, Meta(ge=1)]
+    created_at: Annotated[datetime, Meta(tz=True)]
     headrace: str
     revision: str
-    schema: str
+    schema: Schema
     postgresql: str
-    pg_dump: str
-    jobs: int
-    files: int
-    file_bytes: int
+    pg_dump: MajorVersion
+    jobs: Count
+    files: Count
+    file_bytes: Count
     has_files: bool
-    missing_files: int = 0
+    missing_files: Count = 0
 
-
-class Member(Struct, frozen=True):
-    """One entry of an archive, and where its bytes are."""
-
-    name: str
-    offset: int
-    size: int
+    @property
+    def stored_files(self) -> int:
+        """The number of files whose bytes are in the archive."""
+        return self.files - self.missing_files if self.has_files else 0
 
 
 class MemberWriter:
@@ -123,7 +117,7 @@ class ArchiveWriter:
         member = MemberWriter(self._path, self._file)
         yield member
         with _write_errors(self._path):
-            self._file.write(bytes(-member.size % _BLOCK_BYTES))
+            self._file.write(bytes(-member.size % BLOCK_BYTES))
             end = self._file.tell()
             self._file.seek(start)
             self._file.write(_header(name, member.size))
@@ -136,11 +130,11 @@ class ArchiveWriter:
             member.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
         with _write_errors(self._path):
             self._sums.seek(0)
-        with self.member(SUMS) as member:
+        with _write_errors(self._path), self.member(SUMS) as member:
             while chunk := self._sums.read(CHUNK_BYTES):
                 member.write(chunk)
         with _write_errors(self._path):
-            self._file.write(bytes(2 * _BLOCK_BYTES))
+            self._file.write(bytes(2 * BLOCK_BYTES))
             self._file.flush()
             os.fsync(self._file.fileno())
 
@@ -167,10 +161,13 @@ def new_archive(path: Path) -> Iterator[ArchiveWriter]:
     with ExitStack() as stack:
         with _write_errors(path):
             stack.callback(_remove, draft)
-            file = stack.enter_context(open_private(draft, "xb"))
-            sums = stack.enter_context(tempfile.TemporaryFile(dir=path.parent))
+            file = open_private(draft, "xb")
+            stack.callback(_discard, file)
+            sums = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
+            stack.callback(_discard, sums)
         yield ArchiveWriter(path, file, sums)
         with _write_errors(path):
+            file.close()
             _rename_to_free(draft, path)
             sync_folder(path.parent)
 
@@ -188,109 +185,15 @@ def _rename_to_free(draft: Path, path: Path) -> None:
         raise
 
 
+def _discard(file: BinaryIO) -> None:
+    """Close a file whose bytes are no longer needed: on a full disk those that are left cannot be written."""
+    with suppress(OSError):
+        file.close()
+
+
 def _remove(draft: Path) -> None:
     with suppress(OSError):
         draft.unlink(missing_ok=True)
-
-
-class ArchiveReader:
-    """Reads an archive. Only what `verify` has seen whole should be restored."""
-
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self.path = path
-        self._file = file
-
-    def verify(self) -> Manifest:
-        """Read the whole archive, compare it with its digests, and return its manifest.
-
-        Raises:
-            ArchiveDamagedError: it is cut, altered, or no backup.
-        """
-        manifest = None
-        with tempfile.TemporaryFile() as sums:
-            for member in self.members():
-                if member.name == SUMS:
-                    self._compare(member, sums)
-                    if manifest is None:
-                        break
-                    return manifest
-                if member.name == MANIFEST:
-                    manifest = self._decode_manifest(member)
-                sums.write(f"{self._digest(member)}  {member.name}\n".encode())
-        raise ArchiveDamagedError(self.path, "it ends too early")
-
-    def members(self) -> Iterator[Member]:
-        """Yield the entries, in their order.
-
-        Raises:
-            ArchiveDamagedError: what follows is no entry.
-        """
-        self._file.seek(0)
-        while True:
-            header = self._file.read(_BLOCK_BYTES)
-            if len(header) < _BLOCK_BYTES or not any(header):
-                return
-            try:
-                info = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
-            except (tarfile.TarError, UnicodeDecodeError) as error:
-                raise ArchiveDamagedError(self.path, "a header in it cannot be read") from error
-            member = Member(info.name, self._file.tell(), info.size)
-            yield member
-            self._file.seek(member.offset + member.size + -member.size % _BLOCK_BYTES)
-
-    def chunks(self, member: Member) -> Iterator[bytes]:
-        """Yield the bytes of an entry.
-
-        Raises:
-            ArchiveDamagedError: the file ends in it.
-        """
-        position, left = member.offset, member.size
-        while left:
-            self._file.seek(position)
-            chunk = self._file.read(min(CHUNK_BYTES, left))
-            if not chunk:
-                raise ArchiveDamagedError(self.path, f"it ends within {member.name}")
-            position += len(chunk)
-            left -= len(chunk)
-            yield chunk
-
-    def _digest(self, member: Member) -> str:
-        digest = hashlib.sha256()
-        for chunk in self.chunks(member):
-            digest.update(chunk)
-        return digest.hexdigest()
-
-    def _compare(self, member: Member, sums: BinaryIO) -> None:
-        sums.seek(0)
-        for chunk in self.chunks(member):
-            if sums.read(len(chunk)) != chunk:
-                raise ArchiveDamagedError(self.path, "its contents do not fit its digests")
-        if sums.read(1):
-            raise ArchiveDamagedError(self.path, "its contents do not fit its digests")
-
-    def _decode_manifest(self, member: Member) -> Manifest:
-        if member.size > _MAX_MANIFEST_BYTES:
-            raise ArchiveDamagedError(self.path, "its manifest is too long")
-        try:
-            return msgspec.json.decode(b"".join(self.chunks(member)), type=Manifest)
-        except msgspec.MsgspecError as error:
-            raise ArchiveDamagedError(self.path, "its manifest cannot be read") from error
-
-
-@contextmanager
-def opened_archive(path: Path) -> Iterator[ArchiveReader]:
-    """Open an archive for the block.
-
-    Raises:
-        ArchiveDamagedError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            yield ArchiveReader(path, file)
-    except OSError as error:
-        if error.filename != str(path):
-            raise
-        raise ArchiveDamagedError(path, (error.strerror or str(error)).lower()) from error
 
 
 def _header(name: str, size: int) -> bytes:
