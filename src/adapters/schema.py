@@ -12,6 +12,9 @@ from headrace.adapters.revisions import current_revision, known_revisions, requi
 from headrace.domain.database import Database
 from headrace.domain.errors import HeadraceError
 
+UNFINISHED_RESTORE: Final = "unfinished_restore"
+"""The table that a restore creates before it changes anything else, and drops in its last transaction."""
+IS_RESTORE_UNFINISHED: Final = f"SELECT to_regclass('{UNFINISHED_RESTORE}') IS NOT NULL AS is_unfinished"
 _MARK: Final = "SELECT works_with, release FROM schema_mark"
 
 
@@ -24,6 +27,16 @@ class SchemaBehindError(SchemaError):
 
     def __init__(self) -> None:
         super().__init__("the database schema is older than this release needs; run: headrace migrate")
+
+
+class UnfinishedRestoreError(SchemaError):
+    """A restore of the schema runs, or was killed: sign-ins that were revoked would be valid again."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a restore into this schema has not finished: wait for its end, or, if it was stopped, run again:"
+            " headrace restore --replace FILE"
+        )
 
 
 class SchemaAheadError(SchemaError):
@@ -41,7 +54,7 @@ async def require_schema(database: Database) -> None:
     """Check that this release can work with the schema.
 
     Raises:
-        SchemaBehindError, SchemaAheadError: it cannot.
+        SchemaBehindError, SchemaAheadError, UnfinishedRestoreError: it cannot.
         DatabaseAwayError: PostgreSQL does not answer.
     """
     fault = await find_schema_fault(database, await current_revision(database))
@@ -49,8 +62,26 @@ async def require_schema(database: Database) -> None:
         raise fault
 
 
+async def require_finished_restore(database: Database) -> None:
+    """Check that no restore into the schema runs or was killed.
+
+    Raises:
+        UnfinishedRestoreError: one has not finished.
+    """
+    if await has_unfinished_restore(database):
+        raise UnfinishedRestoreError
+
+
+async def has_unfinished_restore(database: Database) -> bool:
+    """Return whether the schema has the table that marks a restore which has not finished."""
+    (row,) = await database.fetch(IS_RESTORE_UNFINISHED)
+    return bool(row["is_unfinished"])
+
+
 async def find_schema_fault(database: Database, revision: str | None) -> SchemaError | None:
     """Return why this release cannot work with the schema at *revision*; None if it can."""
+    if await has_unfinished_restore(database):
+        return UnfinishedRestoreError()
     known = known_revisions()
     if revision in known[: known.index(required_revision()) + 1]:
         return None

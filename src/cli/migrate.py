@@ -21,8 +21,8 @@ class PostMigrationError(HeadraceError):
 
     def __init__(self, revision: str, sessions: int) -> None:
         super().__init__(
-            f"revision {revision} would break older processes, and {sessions} sessions of Headrace are"
-            " connected: stop all processes of older releases, then run: headrace migrate --post"
+            f"revision {revision} would break older processes, and Headrace is connected (sessions:"
+            f" {sessions}): stop all processes of older releases, then run: headrace migrate --post"
         )
 
 
@@ -40,6 +40,7 @@ def bring_up_to_date(address: PostgresAddress | str, *, is_post: bool = False) -
 
     Raises:
         SchemaAheadError: the schema is newer, and does not work with this release.
+        UnfinishedRestoreError: a restore into the schema has not finished.
         PostMigrationError: a migration that waits is needed by this release.
         DatabaseAwayError: PostgreSQL cannot be reached.
         DatabaseRefusedError: PostgreSQL refuses the login.
@@ -109,6 +110,7 @@ def read_state(address: PostgresAddress | str) -> SchemaState:
 
     Raises:
         SchemaAheadError: the schema is newer, and does not work with this release.
+        UnfinishedRestoreError: a restore into the schema has not finished.
         DatabaseAwayError: PostgreSQL cannot be reached.
         DatabaseRefusedError: PostgreSQL refuses the login.
     """
@@ -120,11 +122,12 @@ async def _fetch_state(address: PostgresAddress | str) -> SchemaState:
     from headrace.adapters.database import StatementPool
     from headrace.adapters.other_sessions import count_lasting, count_other_sessions
     from headrace.adapters.revisions import current_revision, known_revisions, phases_of_revisions
-    from headrace.adapters.schema import require_schema
+    from headrace.adapters.schema import require_finished_restore, require_schema
 
     pool = await StatementPool.open(address, size=1)
     try:
         current = await current_revision(pool)
+        await require_finished_restore(pool)
         is_newer = current is not None and current not in known_revisions()
         if is_newer:
             await require_schema(pool)

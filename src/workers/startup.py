@@ -24,7 +24,7 @@ from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.redis_checks import require_usable
 from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.adapters.redis_url import RedisAddress
-from headrace.adapters.schema import SchemaBehindError, require_schema
+from headrace.adapters.schema import SchemaBehindError, UnfinishedRestoreError, require_schema
 from headrace.adapters.server_conditions import require_conditions
 from headrace.adapters.tasks import cancel_and_wait
 from headrace.adapters.temporary_folders import remove_abandoned_folders, temporary_folder
@@ -50,6 +50,7 @@ _SIGN_OFF_SECONDS: Final = 1.5
 _REGISTER_PAUSE_SECONDS: Final = 0.5
 # A minute.
 _MAX_BOUNDED_TRIES: Final = 120
+_UNREADY: Final = (SchemaBehindError, UnfinishedRestoreError)
 
 
 def load_pipelines(settings: Settings) -> Loaded:
@@ -136,6 +137,7 @@ async def register_pipelines(
     Raises:
         SchemaAheadError: this release is too old for the schema.
         SchemaBehindError: the schema is older than this release needs.
+        UnfinishedRestoreError: a restore into the schema has not finished.
         ClockOffError: the clock of this machine is wrong.
         TooFewConnectionsError: PostgreSQL has too few connections for a worker.
         DatabaseAwayError, DatabaseBusyError: PostgreSQL does not answer, or refuses.
@@ -148,8 +150,8 @@ async def register_pipelines(
             if is_first:
                 await require_conditions(database, OF_A_WORKER, "a worker")
             refusals = await (registrar.find_refusals() if only_suspect else registrar.register())
-        except (*TRANSIENT, SchemaBehindError, asyncpg.PostgresError) as error:
-            if is_first and isinstance(error, (DatabaseMisconfiguredError, SchemaBehindError)):
+        except (*TRANSIENT, *_UNREADY, asyncpg.PostgresError) as error:
+            if is_first and isinstance(error, (DatabaseMisconfiguredError, *_UNREADY)):
                 raise
             # What PostgreSQL answers to a statement, if it is well, does not pass by itself.
             is_bounded = only_suspect or isinstance(error, asyncpg.PostgresError)

@@ -16,7 +16,12 @@ import pytest
 from faults import processes
 from headrace.adapters.backup.archive import ArchiveExistsError, ArchiveNotWrittenError
 from headrace.adapters.backup.archive_reader import ArchiveDamagedError, opened_archive
-from headrace.adapters.backup.restoring import DatabaseNotEmptyError, ServiceRunsError
+from headrace.adapters.backup.restoring import (
+    DatabaseNotEmptyError,
+    DatabaseRestore,
+    SchemaNotInDumpError,
+    ServiceRunsError,
+)
 from headrace.adapters.backup.snapshot import (
     SESSION,
     AnotherBackupError,
@@ -28,11 +33,14 @@ from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
 from headrace.adapters.migrations import AlembicCommands
 from headrace.adapters.postgres_connector import PostgresConnector
+from headrace.adapters.schema import UnfinishedRestoreError, require_schema
 from headrace.adapters.servers import Servers, client_tools
 from headrace.adapters.servers.client_tools import ClientTool, RunningTool, ToolError, find_tool
 from headrace.cli import restore
 from headrace.cli.backup import Backup, write_backup
 from headrace.cli.doctor_files import check_files
+from headrace.cli.doctor_servers import check_database
+from headrace.cli.migrate import bring_up_to_date
 from headrace.cli.restore import (
     NewerArchiveError,
     OtherSchemaError,
@@ -452,6 +460,102 @@ async def test_a_restore_that_is_interrupted_leaves_the_database_as_it_was(
             await restoring
 
     assert await schema_text(own_database_url, written) == before
+
+
+async def old_schemas(url: str) -> int:
+    """Return how many schemas hold the tables from before a restore."""
+    connection = await asyncpg.connect(url)
+    try:
+        old = "SELECT count(*) FROM pg_namespace WHERE nspname ~ '^headrace_[0-9]{14}$'"
+        return int(await connection.fetchval(old))
+    finally:
+        await connection.close()
+
+
+class KilledError(Exception):
+    """Stands for a `kill -9`, after which nothing is taken back."""
+
+
+@pytest.mark.parametrize("moment", ["before pg_restore", "after pg_restore"])
+async def test_a_restore_that_was_killed_leaves_a_schema_that_nothing_uses_until_it_is_restored_again(
+    written: Backup,
+    settings: Settings,
+    tmp_path: Path,
+    own_database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    filled = msgspec.structs.replace(settings, database_url=own_database_url, data_dir=tmp_path / "new")
+
+    async def stop(*_: Any) -> None:
+        raise KilledError
+
+    async def undo_nothing(*_: Any) -> None:
+        pass
+
+    with monkeypatch.context() as patched:
+        if moment == "before pg_restore":
+            patched.setattr(RunningTool, "feed", stop)
+        else:
+            patched.setattr(DatabaseRestore, "_finish", stop)
+        patched.setattr(DatabaseRestore, "_undo", undo_nothing)
+        for _ in range(2):
+            with pytest.raises(KilledError):
+                await put_back(filled, written.path, replaces=True)
+
+    with pytest.raises(UnfinishedRestoreError):
+        await asyncio.to_thread(bring_up_to_date, filled.database)
+    with pytest.raises(UnfinishedRestoreError):
+        await back_up(filled, tmp_path / "unfinished.tar")
+    pool = await StatementPool.open(own_database_url, size=1)
+    try:
+        with pytest.raises(UnfinishedRestoreError, match="run again: headrace restore --replace"):
+            await require_schema(pool)
+        tables = await pool.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'headrace'")
+    finally:
+        await pool.close()
+    findings = [finding.text for finding in await check_database(filled) if not finding.ok]
+    await put_back(filled, written.path, replaces=True)
+
+    assert ("jobs" in {row["tablename"] for row in tables}) == (moment == "after pg_restore")
+    assert findings == [f"schema headrace: {UnfinishedRestoreError()}"]
+    assert await old_schemas(own_database_url) == 1
+    assert await everything(own_database_url) == await everything(str(settings.database_url))
+    assert await asyncio.to_thread(bring_up_to_date, filled.database)
+
+
+async def test_a_dump_without_the_schema_of_the_manifest_changes_nothing(
+    written: Backup, target: Settings
+) -> None:
+    other = msgspec.structs.replace(written.manifest, schema="other")
+
+    with (
+        opened_archive(written.path) as archive,
+        pytest.raises(SchemaNotInDumpError, match="does not hold the schema other"),
+    ):
+        await restore._restore(target, target.database, archive, other, replaces=False)
+
+    connection = await asyncpg.connect(str(target.database_url))
+    try:
+        assert await connection.fetchval("SELECT to_regnamespace('other') IS NULL")
+    finally:
+        await connection.close()
+
+
+async def test_a_backup_whose_session_is_ended_says_so(api: Api, settings: Settings) -> None:
+    async def end_session() -> None:
+        async with open_snapshot(settings.database) as snapshot:
+            await database.execute("SELECT pg_terminate_backend($1)", snapshot._connection.get_server_pid())
+            await until(snapshot._connection.is_closed)
+            async for _ in snapshot.files():
+                pass
+
+    database = await asyncpg.connect(str(settings.database_url))
+    try:
+        with pytest.raises(DatabaseAwayError, match="the connection was ended"):
+            await end_session()
+    finally:
+        await database.close()
 
 
 async def test_a_restore_below_a_running_service_is_refused(written: Backup, settings: Settings) -> None:

@@ -57,6 +57,7 @@ NEVER_RAISED_BY_REQUESTS = {
     "SchemaError",
     "RulePutOffError",
     "SchemaLockedError",
+    "SchemaNotInDumpError",
     "ServerError",
     "ServerUrlError",
     "ServiceRunsError",
@@ -66,6 +67,7 @@ NEVER_RAISED_BY_REQUESTS = {
     "TooManyRowsError",
     "TracingNotInstalledError",
     "ToolError",
+    "UnfinishedRestoreError",
     "UnguardedRouteError",
     "UnknownKeyError",
 }

@@ -56,6 +56,7 @@ REFUSALS: Final = (
     "SchemaAheadError",
     "SchemaBehindError",
     "SchemaLockedError",
+    "SchemaNotInDumpError",
     "ServerError",
     "ServerUrlError",
     "ServiceRunsError",
@@ -66,6 +67,7 @@ REFUSALS: Final = (
     "TooManyRowsError",
     "ToolError",
     "TracingNotInstalledError",
+    "UnfinishedRestoreError",
     "UnreachableError",
 )
 """The errors with which a command ends. Each of their messages has an entry."""

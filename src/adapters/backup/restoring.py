@@ -14,6 +14,7 @@ from headrace.adapters.installed_schema import quote_identifier
 from headrace.adapters.other_sessions import OTHER_SESSIONS, count_lasting
 from headrace.adapters.postgres_connector import PostgresConnector
 from headrace.adapters.postgres_url import PostgresAddress
+from headrace.adapters.schema import UNFINISHED_RESTORE
 from headrace.adapters.servers.client_tools import find_tool, libpq_environment, running_tool
 from headrace.domain.errors import HeadraceError
 
@@ -40,6 +41,7 @@ _ANALYZED: Final = """
 SELECT oid::regclass::text AS name FROM pg_class
 WHERE relkind IN ('r', 'p') AND NOT relispartition AND relnamespace = to_regnamespace($1)
 """
+_EXISTS: Final = "SELECT to_regclass($1) IS NOT NULL"
 _SERVER_MAJOR: Final = "SELECT current_setting('server_version_num')::int / 10000"
 # Sessions that were signed out since the backup must not come back, and no worker of then is alive.
 _AFTER: Final = (
@@ -64,8 +66,15 @@ class ServiceRunsError(HeadraceError):
 
     def __init__(self, count: int) -> None:
         super().__init__(
-            f"{count} sessions of Headrace are connected to the database: stop its API and workers first"
+            f"Headrace is connected to the database (sessions: {count}): stop its API and workers first"
         )
+
+
+class SchemaNotInDumpError(HeadraceError):
+    """The dump of the archive does not hold the schema that its manifest names."""
+
+    def __init__(self, schema: str) -> None:
+        super().__init__(f"the dump of the backup does not hold the schema {schema}; use another backup")
 
 
 class DatabaseRestore:
@@ -87,8 +96,12 @@ class DatabaseRestore:
     async def run(self, dump: Iterator[bytes], major: int) -> None:
         """Restore *dump*, which a pg_dump of *major* has written. If that fails, nothing has changed.
 
+        pg_restore commits by itself, and may do so after this process was killed. No process of the service
+        uses the schema until the last transaction has dropped the table that `_mark` creates.
+
         Raises:
             ToolError: pg_restore is missing, too old, or fails.
+            SchemaNotInDumpError: the dump is that of another schema.
         """
         server_major = await self._connection.fetchval(_SERVER_MAJOR)
         tool = find_tool("pg_restore", server_major, major)
@@ -102,13 +115,23 @@ class DatabaseRestore:
             "--single-transaction",
         ]
         environment = libpq_environment(self._address)
-        async with self._replaced(schema), running_tool(tool, arguments, environment) as running:
-            await running.feed(dump)
-            async with self._connection.transaction():
-                await self._connection.execute(f"SET LOCAL search_path = {quote_identifier(schema)}")
-                for statement in _AFTER:
-                    await self._connection.execute(statement)
+        async with self._replaced(schema) as old:
+            async with running_tool(tool, arguments, environment) as running:
+                await running.feed(dump)
+            await self._finish(schema, old)
         await self._analyze(schema)
+
+    async def _finish(self, schema: str, old: str | None) -> None:
+        """Make the restored schema usable, and drop the one that it replaces, in one transaction."""
+        async with self._connection.transaction():
+            await self._connection.execute(f"SET LOCAL search_path = {quote_identifier(schema)}")
+            if not await self._connection.fetchval(_EXISTS, "alembic_version"):
+                raise SchemaNotInDumpError(schema)
+            for statement in _AFTER:
+                await self._connection.execute(statement)
+            await self._connection.execute(f"DROP TABLE {UNFINISHED_RESTORE}")
+            if old is not None:
+                await self._connection.execute(f"DROP SCHEMA {old} CASCADE")
 
     async def _analyze(self, schema: str) -> None:
         """Give the planner statistics, without which the first jobs of a large installation are slow."""
@@ -116,31 +139,44 @@ class DatabaseRestore:
             await self._connection.execute(f"ANALYZE {row['name']}")
 
     @asynccontextmanager
-    async def _replaced(self, schema: str) -> AsyncIterator[None]:
-        """Make a schema without tables for the block. Its tables are dropped afterwards, or come back."""
+    async def _replaced(self, schema: str) -> AsyncIterator[str | None]:
+        """Have a schema without tables for the block, and yield the quoted name of the one that it replaces.
+
+        If the block fails, the schema is again what it was. A schema that an earlier restore has left
+        unfinished is dropped at once, and remains unfinished if this restore fails as well.
+        """
         name = quote_identifier(schema)
+        if await self._connection.fetchval(_EXISTS, f"{name}.{UNFINISHED_RESTORE}"):
+            async with self._connection.transaction():
+                await self._connection.execute(f"DROP SCHEMA {name} CASCADE")
+                await self._create(name)
+                await self._mark(name)
+            yield None
+            return
         if await self._connection.fetchval(_TABLES, name) == 0:
             async with self._filled(name):
-                yield
+                yield None
             return
         old = quote_identifier(f"{schema[:_MAX_NAME]}_{datetime.now(UTC):%Y%m%d%H%M%S}")
         async with self._connection.transaction():
             await self._connection.execute(f"ALTER SCHEMA {name} RENAME TO {old}")
             await self._create(name)
+            await self._mark(name)
         try:
-            yield
+            yield old
         except BaseException:
             await self._undo(f"DROP SCHEMA {name} CASCADE", f"ALTER SCHEMA {old} RENAME TO {name}")
             raise
-        await self._connection.execute(f"DROP SCHEMA {old} CASCADE")
 
     @asynccontextmanager
     async def _filled(self, name: str) -> AsyncIterator[None]:
         """Have a schema without tables for the block. A failure takes back what has been added to it."""
         is_new = await self._connection.fetchval("SELECT to_regnamespace($1) IS NULL", name)
         before = set(await self._connection.fetch(_OBJECTS, name))
-        if is_new:
-            await self._create(name)
+        async with self._connection.transaction():
+            if is_new:
+                await self._create(name)
+            await self._mark(name)
         try:
             yield
         except BaseException:
@@ -167,6 +203,10 @@ class DatabaseRestore:
         """Create the schema as `headrace migrate` does."""
         await self._connection.execute(f"CREATE SCHEMA {name}")
         await self._connection.execute(f"GRANT USAGE ON SCHEMA {name} TO PUBLIC")
+
+    async def _mark(self, name: str) -> None:
+        """Create the table that keeps every process of the service from using the schema."""
+        await self._connection.execute(f"CREATE TABLE {name}.{UNFINISHED_RESTORE} ()")
 
 
 @asynccontextmanager

@@ -13,7 +13,9 @@ from headrace.adapters.database_errors import translate_database_error
 from headrace.adapters.installed_schema import quote_identifier
 from headrace.adapters.postgres_connector import PostgresConnector
 from headrace.adapters.postgres_url import PostgresAddress
+from headrace.adapters.schema import IS_RESTORE_UNFINISHED, UnfinishedRestoreError
 from headrace.adapters.servers.client_tools import ClientTool, libpq_environment, running_tool
+from headrace.domain.database import DatabaseAwayError
 from headrace.domain.errors import HeadraceError
 from headrace.domain.files.removals import REMOVAL_LOCK
 
@@ -118,6 +120,7 @@ async def open_snapshot(address: PostgresAddress) -> AsyncIterator[DatabaseSnaps
     Raises:
         NothingToBackUpError: there are no tables.
         AnotherBackupError: another backup runs.
+        UnfinishedRestoreError: a restore into the schema runs, or was killed.
     """
     connector = PostgresConnector(address, SESSION, answer_seconds=None)
     async with connected(connector) as holding, connected(connector) as reading, holding.transaction():
@@ -127,6 +130,8 @@ async def open_snapshot(address: PostgresAddress) -> AsyncIterator[DatabaseSnaps
         except asyncpg.LockNotAvailableError as error:
             raise AnotherBackupError from error
         async with reading.transaction(isolation="repeatable_read", readonly=True):
+            if await reading.fetchval(IS_RESTORE_UNFINISHED):
+                raise UnfinishedRestoreError
             try:
                 row = await reading.fetchrow(_FACTS)
             except asyncpg.UndefinedTableError as error:
@@ -149,6 +154,8 @@ async def connected(connector: PostgresConnector) -> AsyncIterator[asyncpg.Conne
         await connection.execute(_NO_IDLE_LIMIT)
         yield connection
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        if connection.is_closed():
+            raise DatabaseAwayError("the connection was ended") from error
         if (translated := translate_database_error(error)) is None:
             raise
         raise translated from error
