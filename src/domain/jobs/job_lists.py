@@ -23,6 +23,7 @@ from sqlalchemy import (
     any_,
     literal,
     select,
+    text,
     union_all,
 )
 
@@ -33,6 +34,7 @@ from headrace.domain.jobs.filters import JobFilter
 from headrace.domain.jobs.id_times import MAX_CLOCK_SKEW, first_id_at
 from headrace.domain.jobs.models import Job
 from headrace.domain.jobs.rare_filters import look_up
+from headrace.domain.jobs.state_merge import IS_OF_NEWER_RELEASE_SQL
 from headrace.domain.jobs.states import FINAL_STATES, JobState
 from headrace.domain.jobs.tag_conditions import TagCondition, has_tag, is_tagged
 from headrace.domain.paging import SortColumns, sort_order
@@ -221,8 +223,12 @@ class JobLists(Struct, frozen=True):
         jobs = jobs.order_by(*_elements(order)).limit(count)
         if not self._owner_ids:
             return jobs.subquery()
-        states = sorted(self.filters.states or JobState)
-        in_states = [jobs.where(Job.state == JobState(state)).subquery() for state in states]
+        states: list[ColumnElement[bool]] = [
+            Job.state == JobState(state) for state in sorted(self.filters.states or JobState)
+        ]
+        if not self.filters.states:
+            states.append(text(IS_OF_NEWER_RELEASE_SQL))  # type: ignore[arg-type]
+        in_states = [jobs.where(state).subquery() for state in states]
         merged = union_all(*(select(each) for each in in_states)).subquery()
         return select(merged).order_by(*_elements(order_on(merged, order))).limit(count).subquery()
 

@@ -117,7 +117,7 @@ def _statement(reach: Reach, filters: JobFilter, text: str) -> tuple[str, Sequen
     order = NEWEST_FIRST if owner_ids else _NEWEST_OF_ALL
     if owner_ids:
         states = map(JobState, filters.states)
-        jobs = newest_in_states_sql(sorted(states) or JobState, condition, "$2 + 1")
+        jobs = newest_in_states_sql(sorted(states), condition, "$2 + 1")
     else:
         jobs = f"jobs WHERE {condition}"
     statement = _SEARCH.format(

@@ -12,7 +12,6 @@ from headrace.domain.events.news import JobSummary
 from headrace.domain.jobs.job_lists import MAX_LOOKED_JOBS
 from headrace.domain.jobs.overview.overview import OverviewFilter
 from headrace.domain.jobs.state_merge import NEWEST_FIRST, newest_in_states_sql
-from headrace.domain.jobs.states import JobState
 
 # A filter without an index is applied to so many of the newest jobs, and not to millions.
 _NEWEST: Final = f"""
@@ -108,7 +107,7 @@ class OverviewRepository:
             if (value := getattr(filters, name)) is not None:
                 arguments.append(str(value))
                 conditions += condition.format(len(arguments))
-        states = JobState if filters.state is None else [filters.state]
+        states = [] if filters.state is None else [filters.state]
         jobs = newest_in_states_sql(states, "owner_id = $1", str(MAX_LOOKED_JOBS))
         statement = _NEWEST.format(jobs=jobs, looked=MAX_LOOKED_JOBS, conditions=conditions)
         rows = await self._database.fetch(statement, *arguments)
