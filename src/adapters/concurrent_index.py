@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from headrace.adapters.installed_schema import quote_identifier
 from headrace.adapters.online_changes import NewIndex
-from headrace.adapters.postgres_connector import PooledConnection
+from headrace.adapters.postgres_connector import is_pooled
 from headrace.domain.errors import HeadraceError
 
 _log = structlog.get_logger(__name__)
@@ -64,8 +64,7 @@ def build_concurrently(engine: AsyncEngine, index: NewIndex) -> None:
 
 
 async def _build(driver: asyncpg.Connection, engine: AsyncEngine, index: NewIndex, schema: str) -> None:
-    # asyncpg makes `isinstance` true of each of its connections.
-    is_own = type(driver) is not PooledConnection
+    is_own = not is_pooled(driver)
     if is_own:
         await driver.execute(_WAIT)
         # Not every system that runs PostgreSQL can do it.

@@ -22,7 +22,7 @@ from headrace.adapters.database import COMMAND_SECONDS, session_of
 from headrace.adapters.database_errors import DRIVER_ERRORS, translate_database_error
 from headrace.adapters.fair_pool import FairPool
 from headrace.adapters.fair_turns import FairTurns
-from headrace.adapters.postgres_connector import PooledConnection, PostgresConnector
+from headrace.adapters.postgres_connector import PostgresConnector, is_pooled
 from headrace.adapters.postgres_url import PostgresAddress, as_postgres_address
 from headrace.domain.conditions import Report, ignore_trouble
 from headrace.domain.database import (
@@ -60,9 +60,8 @@ class HeadraceDialect(PGDialect_asyncpg):
 
     def connect(self, *_: Any, connect: Connect) -> Any:
         connection = await_only(connect())
-        # Prepared statements do not survive a transaction behind a pooler. asyncpg makes `isinstance` true of
-        # each of its connections.
-        size = 0 if type(connection) is PooledConnection else _CACHED_STATEMENTS
+        # Prepared statements do not survive a transaction behind a pooler.
+        size = 0 if is_pooled(connection) else _CACHED_STATEMENTS
         return AsyncAdapt_asyncpg_connection(  # type: ignore[no-untyped-call]
             self.loaded_dbapi, connection, prepared_statement_cache_size=size
         )

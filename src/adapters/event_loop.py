@@ -1,7 +1,6 @@
 """The event loop of API and workers, in which connections do not depend on how uvloop looks a host up."""
 
 import asyncio
-import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Iterable
@@ -10,6 +9,7 @@ from typing import Any
 import uvloop
 
 from headrace.adapters.host_names import HOST_NAMES
+from headrace.adapters.ip_addresses import parse_ip
 
 _Factory = Callable[[], asyncio.BaseProtocol]
 
@@ -26,7 +26,7 @@ class ServiceLoop(uvloop.Loop):
         self, protocol_factory: _Factory, host: Any = None, port: Any = None, **options: Any
     ) -> tuple[Any, Any]:
         """Connect to the first address of *host* that accepts. The options are those of asyncio."""
-        if not host or _is_address(host):
+        if not host or parse_ip(host) is not None:
             return await self._connect(protocol_factory, host, port, options)
         if options.get("ssl") and options.get("server_hostname") is None:
             options["server_hostname"] = host
@@ -54,11 +54,3 @@ class ServiceLoop(uvloop.Loop):
     ) -> tuple[Any, Any]:
         connected: tuple[Any, Any] = await super().create_connection(protocol_factory, host, port, **options)
         return connected
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -12,7 +12,7 @@ import structlog
 
 from headrace.adapters.database import SESSION
 from headrace.adapters.database_errors import DRIVER_ERRORS, translate_database_error
-from headrace.adapters.postgres_connector import PooledConnection, PostgresConnector
+from headrace.adapters.postgres_connector import PostgresConnector, is_pooled
 from headrace.adapters.postgres_url import PostgresAddress
 from headrace.adapters.retry_pause import RetryPause
 from headrace.domain.conditions import Report
@@ -63,8 +63,7 @@ class JobNotices:
             try:
                 connection = await self._connector.connect()
                 try:
-                    # asyncpg's classes take every connection for an instance of theirs.
-                    if type(connection) is PooledConnection:
+                    if is_pooled(connection):
                         _log.info("no_notices_behind_a_pooler")
                         connection.terminate()
                         await asyncio.sleep(_POOLER_SECONDS)

@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from headrace.adapters.postgres_connector import PooledConnection
+from headrace.adapters.postgres_connector import is_pooled
 from headrace.domain.errors import HeadraceError
 
 # An arbitrary advisory lock. Installations in other schemas do not wait.
@@ -40,7 +40,8 @@ async def hold_turn(connection: AsyncConnection) -> AsyncIterator[None]:
     Raises:
         MigrationRunsError: another process has held it for an hour.
     """
-    if not await is_pooled(connection):
+    raw = await connection.get_raw_connection()
+    if not is_pooled(raw.driver_connection):
         await _wait_until_taken(connection, is_lasting=True)
         yield
         await connection.execute(_RELEASE)
@@ -54,12 +55,6 @@ async def hold_turn(connection: AsyncConnection) -> AsyncIterator[None]:
         yield
         # It fails if the transaction was ended meanwhile.
         await keeper.execute(text("SELECT 1"))
-
-
-async def is_pooled(connection: AsyncConnection) -> bool:
-    """Return whether a pooler gives each transaction of *connection* another session."""
-    raw = await connection.get_raw_connection()
-    return type(raw.driver_connection) is PooledConnection
 
 
 async def _wait_until_taken(connection: AsyncConnection, *, is_lasting: bool) -> None:

@@ -100,6 +100,14 @@ class PooledConnection(asyncpg.Connection):
             await super().execute("ROLLBACK")
 
 
+def is_pooled(connection: Any) -> bool:
+    """Return whether a pooler gives each transaction of *connection* another session.
+
+    asyncpg's classes take every connection for an instance of theirs.
+    """
+    return type(connection) is PooledConnection
+
+
 class PostgresConnector:
     """Opens connections to one address with the same parameters of the session."""
 

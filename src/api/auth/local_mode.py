@@ -1,11 +1,11 @@
 """Keeps `local` mode, where every caller is the dev user, on this machine: its addresses and its names."""
 
-import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
 
+from headrace.adapters.ip_addresses import parse_ip
 from headrace.api.auth.request_info import RequestInfo
 from headrace.api.errors import OriginRefusedError
 from headrace.domain.errors import HeadraceError
@@ -54,7 +54,11 @@ class LocalHosts:
 
     def _is_listed(self, host: str) -> bool:
         # Names below `localhost` cannot be registered, and browsers resolve them to this machine.
-        return host in self._names or host.endswith(f".{_LOCALHOST}") or _is_address(host)
+        return (
+            host in self._names
+            or host.endswith(f".{_LOCALHOST}")
+            or parse_ip(host.removeprefix("[").removesuffix("]")) is not None
+        )
 
 
 def refuse_remote(host: str, settings: Settings) -> None:
@@ -72,21 +76,11 @@ def refuse_remote(host: str, settings: Settings) -> None:
 
 def is_loopback(host: str) -> bool:
     """Return whether *host* is this machine, by name or by address."""
-    try:
-        return host == _LOCALHOST or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    address = parse_ip(host.strip("[]"))
+    return host == _LOCALHOST or (address is not None and address.is_loopback)
 
 
 def host_of(header: str) -> str:
     """Return the host of a `Host` header in lower case, without its port and the dot of a full name."""
     host = header if header.endswith("]") else header.rpartition(":")[0] or header
     return host.casefold().removesuffix(".")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        return False
-    return True

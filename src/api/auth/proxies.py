@@ -5,6 +5,7 @@ import ipaddress
 from functools import lru_cache
 from typing import Final
 
+from headrace.adapters.ip_addresses import parse_ip
 from headrace.api.auth.request_info import RequestInfo
 from headrace.settings import Settings
 
@@ -67,10 +68,7 @@ class Proxies:
 
 @lru_cache(maxsize=4096)
 def _address(text: str) -> Address | None:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
+    address = parse_ip(text)
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
 

@@ -7,7 +7,6 @@ are bounded. One request is served per connection.
 import asyncio
 import contextlib
 import errno
-import ipaddress
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -16,6 +15,7 @@ from typing import Final
 import structlog
 from msgspec import Struct
 
+from headrace.adapters.ip_addresses import parse_ip
 from headrace.adapters.tasks import cancel_and_wait
 
 _log = structlog.get_logger(__name__)
@@ -175,16 +175,9 @@ def _host_of(lines: Sequence[str]) -> str:
 
 def _is_local_name(host: str) -> bool:
     """Return whether *host* is this machine's own name for itself or an address, which no other page has."""
-    return host.lower() in ("", "localhost") or _address_of(host) is not None
+    return host.lower() in ("", "localhost") or parse_ip(host) is not None
 
 
 def _is_loopback(host: str) -> bool:
-    address = _address_of(host)
+    address = parse_ip(host)
     return host == "localhost" if address is None else address.is_loopback
-
-
-def _address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
