@@ -129,6 +129,12 @@ async def target(servers: Servers, settings: Settings, tmp_path: Path) -> AsyncI
 
 
 @pytest.fixture
+def filled(settings: Settings, own_database_url: str, tmp_path: Path) -> Settings:
+    """Settings of another machine, whose database has the tables of a service."""
+    return msgspec.structs.replace(settings, database_url=own_database_url, data_dir=tmp_path / "new")
+
+
+@pytest.fixture
 async def written(service: Api, settings: Settings, tmp_path: Path) -> Backup:
     """A backup of a service with two files and a finished job."""
     await upload(service)
@@ -334,10 +340,8 @@ async def test_an_archive_of_an_older_release_is_restored_and_says_that_it_must_
 
 
 async def test_a_database_with_tables_is_replaced_only_if_that_is_said(
-    written: Backup, settings: Settings, own_database_url: str, tmp_path: Path
+    written: Backup, settings: Settings, filled: Settings, own_database_url: str
 ) -> None:
-    filled = msgspec.structs.replace(settings, database_url=own_database_url, data_dir=tmp_path / "new")
-
     with pytest.raises(DatabaseNotEmptyError, match="--replace"):
         await put_back(filled, written.path)
     refused = await everything(own_database_url)
@@ -355,12 +359,10 @@ async def test_a_database_with_tables_is_replaced_only_if_that_is_said(
 
 async def test_a_restore_that_fails_leaves_the_database_as_it_was(
     written: Backup,
-    settings: Settings,
-    tmp_path: Path,
+    filled: Settings,
     own_database_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    filled = msgspec.structs.replace(settings, database_url=own_database_url, data_dir=tmp_path / "new")
     before = await schema_text(own_database_url, written)
     monkeypatch.setattr("headrace.adapters.backup.restoring._AFTER", ("SELECT 1 / 0",))
 
@@ -415,12 +417,10 @@ async def test_a_session_of_a_backup_may_be_idle_as_long_as_it_takes(target: Set
 
 async def test_a_restore_that_loses_its_connection_leaves_the_database_as_it_was(
     written: Backup,
-    settings: Settings,
-    tmp_path: Path,
+    filled: Settings,
     own_database_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    filled = msgspec.structs.replace(settings, database_url=own_database_url, data_dir=tmp_path / "new")
     before = await schema_text(own_database_url, written)
     end = "SELECT pg_terminate_backend(pg_backend_pid())"
     monkeypatch.setattr("headrace.adapters.backup.restoring._AFTER", (end,))
@@ -433,13 +433,11 @@ async def test_a_restore_that_loses_its_connection_leaves_the_database_as_it_was
 
 async def test_a_restore_that_is_interrupted_leaves_the_database_as_it_was(
     written: Backup,
-    settings: Settings,
-    tmp_path: Path,
+    filled: Settings,
     own_database_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ctrl-C cancels the task, here while pg_restore waits for the rest of the dump."""
-    filled = msgspec.structs.replace(settings, database_url=own_database_url, data_dir=tmp_path / "new")
     before = await schema_text(own_database_url, written)
     is_fed = asyncio.Event()
 
@@ -480,13 +478,12 @@ class KilledError(Exception):
 async def test_a_restore_that_was_killed_leaves_a_schema_that_nothing_uses_until_it_is_restored_again(
     written: Backup,
     settings: Settings,
+    filled: Settings,
     tmp_path: Path,
     own_database_url: str,
     monkeypatch: pytest.MonkeyPatch,
     moment: str,
 ) -> None:
-    filled = msgspec.structs.replace(settings, database_url=own_database_url, data_dir=tmp_path / "new")
-
     async def stop(*_: Any) -> None:
         raise KilledError
 
