@@ -18,7 +18,8 @@ import structlog
 from headrace.adapters.logs import LEVELS
 from headrace.domain.events.types import MAX_LOG_EVENTS
 
-# It never prints, whatever the author's code configures: a line of `print` would print a line, without end.
+# This logger never prints, however the author's code configures structlog: a printed line would be logged
+# again, without end.
 _log = structlog.wrap_logger(logging.getLogger(__name__))
 
 _MAX_LINE_CHARS: Final = 8 * 1024

@@ -15,7 +15,7 @@ from headrace.settings import Settings
 from support.k8s import Manifest, container_of, template_of
 from support.patience import STALL_SECONDS
 
-# A worker that is told to stop before it listens to signals is ended by the signal itself.
+# A signal ends a worker that has set no handler yet.
 GOOD_STATUSES: Final = frozenset({0, -signal.SIGTERM})
 
 

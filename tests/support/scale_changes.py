@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class Change(Struct, frozen=True):
-    """A change of the number of workers. *read_at* is when the number that caused it was asked for."""
+    """A change of the number of workers. *read_at*: the time of the reading that caused it."""
 
     read_at: float
     before: int

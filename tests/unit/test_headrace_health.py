@@ -19,7 +19,7 @@ BASH = shutil.which("bash") or "bash"
 
 
 class Server(ThreadingHTTPServer):
-    """Keeps the paths that it was asked for."""
+    """Records the paths of the requests."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

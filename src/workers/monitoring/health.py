@@ -12,7 +12,7 @@ _SPARE_SECONDS: Final = 5.0
 
 
 class StartingHealth:
-    """Answers the probes of a worker that starts. It may be asked from any thread.
+    """Answers the probes of a worker that starts. Any thread may call it.
 
     The worker is live while its loop runs, however long it waits for PostgreSQL, and not ready.
     """
